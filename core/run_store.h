@@ -1,0 +1,141 @@
+#pragma once
+// The results on disk: one SQLite file with one writer.
+//
+// A worker writes its run.db and nobody else does; the supervisor alone writes sweep.db and takes each run.db in. Rows are
+// buffered and written in one transaction about once a second; flush() makes them durable at once. SQL errors become
+// DatabaseError in one place. The schema is core/schema.sql; docs/database.md explains it.
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/run_state.h"
+
+namespace SQLite {
+class Database;
+}
+
+namespace equisweep {
+
+inline constexpr int kSchemaVersion = 1;
+
+struct StepRow {
+  std::int64_t step = 0, tokens = 0;
+  double seconds = 0, loss = 0, lr = 0, grad_norm = 0, step_seconds = 0, optimizer_seconds = 0, diagnostics_seconds = 0;
+};
+
+struct EvalRow {
+  std::int64_t step = 0, tokens = 0;
+  double seconds = 0, loss = 0;
+  std::optional<double> bits_per_byte;
+  std::int64_t eval_tokens = 0;
+};
+
+struct BlockRow {
+  std::int64_t block = 0;
+  std::string name, role;
+  std::int64_t layer = -1;
+  std::string shape, entry, rule;
+};
+
+struct BlockStatsRow {
+  std::int64_t step = 0, block = 0;
+  double spectral_norm = 0, stable_rank = 0, update_spectral_norm = 0, update_to_weight = 0, gradient_norm = 0, lr = 0;
+};
+
+struct AttemptRow {
+  std::int64_t attempt = 1, resume_step = 0;
+  RunState state = RunState::running;
+  std::string started_at, device;
+  std::int64_t threads = 0;
+  std::string environment = "{}";
+};
+
+struct AttemptEnd {
+  RunState state = RunState::done;
+  std::string message, ended_at;
+  std::optional<std::int64_t> peak_rss_bytes, state_bytes;
+};
+
+/// Opens `path` read-only with trusted_schema off, after checking that it is a database of equisweep with a schema that this
+/// program knows. Throws DatabaseError (missing, not ours, newer schema, damaged, locked too long).
+std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& path);
+
+/// Writer of a run.db, for one attempt of one job.
+class RunStore {
+ public:
+  /// Opens or creates `path` and registers the attempt; its number must be larger than every earlier one (else DatabaseError:
+  /// a newer attempt owns this run). `config` is the canonical JSON of the job.
+  RunStore(const std::filesystem::path& path, const std::string& job, const std::string& config, const AttemptRow& attempt);
+  /// Flushes; errors at this point are swallowed (call finish() or flush() to hear of them).
+  ~RunStore();
+
+  void set_corpus(const std::string& json, std::int64_t parameters);
+  void add_blocks(const std::vector<BlockRow>& rows);
+
+  // Buffered; written together at most flush_interval after the first of them, when the next one is added.
+  void add(const StepRow& row);
+  void add(const EvalRow& row);
+  void add(const BlockStatsRow& row);
+  void add_event(std::int64_t step, const std::string& kind, const std::string& message);
+
+  void flush();
+  /// The final row of the attempt and the state of the run; flushes. `done` needs this row.
+  void finish(const AttemptEnd& end);
+
+  void set_flush_interval(std::chrono::milliseconds interval);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// One line of a sweep's plan, as sweep.db keeps it.
+struct CellRow {
+  std::string job, model, stack;
+  bool baseline = false;
+  double lr_scale = 1;
+  std::int64_t seed = 0;
+  std::string axes = "{}";
+  std::string config;  ///< canonical JSON of the job
+};
+
+/// Writer of a sweep.db.
+class SweepStore {
+ public:
+  explicit SweepStore(const std::filesystem::path& path);
+  ~SweepStore();
+
+  void set_meta(const std::string& key, const std::string& value);
+
+  /// Makes the cells of the sweep exactly `cells`: new jobs are added as queued, cells that are gone are marked retired, results
+  /// stay. In one transaction.
+  void set_plan(const std::vector<CellRow>& cells);
+
+  RunState state(const std::string& job) const;
+  std::string message(const std::string& job) const;
+  std::int64_t attempt(const std::string& job) const;
+
+  /// Records a state that no run.db can tell (running, lost, failed before the first row, cancelled, ...). Raises `attempt` if it
+  /// is larger than the recorded one; refuses (returns false) if it is smaller.
+  bool set_state(const std::string& job, RunState state, const std::string& message, std::int64_t attempt);
+
+  /// Takes in the rows of a run.db that are new, and the state that its newest attempt ended with, in one transaction.
+  /// Idempotent. Returns the number of new rows.
+  std::int64_t ingest(const std::filesystem::path& run_db);
+
+  std::int64_t rows() const;  ///< in all tables together
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// "2026-11-22T00:21:48Z", for people.
+std::string utc_now();
+
+}  // namespace equisweep
