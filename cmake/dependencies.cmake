@@ -1,25 +1,34 @@
 # Everything that equisweep is built from. Nothing is fetched here; scripts/setup installs what is missing.
 
-# LibTorch: CMAKE_PREFIX_PATH or Torch_DIR if given, then the environment that scripts/setup makes in this checkout, then
-# the Python on the PATH.
-if(NOT Torch_DIR)
-  find_package(Torch QUIET CONFIG)
-  if(NOT Torch_FOUND)
-    file(GLOB EQUISWEEP_TORCH_DIRS ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/share/cmake/Torch)
-    if(NOT EQUISWEEP_TORCH_DIRS)
-      execute_process(COMMAND python3 -c "import torch.utils; print(torch.utils.cmake_prefix_path)"
-                      OUTPUT_VARIABLE EQUISWEEP_PYTHON_PREFIX OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-      if(EQUISWEEP_PYTHON_PREFIX)
-        set(EQUISWEEP_TORCH_DIRS ${EQUISWEEP_PYTHON_PREFIX}/Torch)
-      endif()
+# LibTorch: Torch_DIR or CMAKE_PREFIX_PATH if given, then the environment that scripts/setup makes in this checkout, then
+# the Python on the PATH, then wherever CMake looks by itself.
+#
+# TorchConfig.cmake warns if it finds no libkineto beside the shared libraries, although libtorch_cpu holds it.
+set(kineto_LIBRARY torch CACHE INTERNAL "part of libtorch_cpu")
+if(NOT EXISTS "${Torch_DIR}/TorchConfig.cmake")
+  find_package(Torch 2.6 QUIET CONFIG NO_SYSTEM_ENVIRONMENT_PATH NO_CMAKE_PACKAGE_REGISTRY NO_CMAKE_SYSTEM_PATH)
+endif()
+if(NOT EXISTS "${Torch_DIR}/TorchConfig.cmake")
+  file(GLOB EQUISWEEP_TORCH_DIRS ${PROJECT_SOURCE_DIR}/.venv/lib/python3*/site-packages/torch/share/cmake/Torch)
+  if(NOT EQUISWEEP_TORCH_DIRS)
+    execute_process(COMMAND python3 -c "import torch.utils; print(torch.utils.cmake_prefix_path)"
+                    OUTPUT_VARIABLE EQUISWEEP_PYTHON_PREFIX OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    if(EQUISWEEP_PYTHON_PREFIX)
+      set(EQUISWEEP_TORCH_DIRS ${EQUISWEEP_PYTHON_PREFIX}/Torch)
     endif()
-    if(NOT EQUISWEEP_TORCH_DIRS)
-      message(FATAL_ERROR "LibTorch not found. Run scripts/setup, or set CMAKE_PREFIX_PATH to a LibTorch 2.6 or later.")
-    endif()
-    list(GET EQUISWEEP_TORCH_DIRS 0 Torch_DIR)
+  endif()
+  if(EQUISWEEP_TORCH_DIRS)
+    list(GET EQUISWEEP_TORCH_DIRS 0 EQUISWEEP_TORCH_DIR)
+    set(Torch_DIR ${EQUISWEEP_TORCH_DIR} CACHE PATH "the folder of TorchConfig.cmake" FORCE)
   endif()
 endif()
-find_package(Torch 2.6 REQUIRED CONFIG)
+if(NOT Torch_FOUND)
+  find_package(Torch 2.6 QUIET CONFIG)
+endif()
+if(NOT Torch_FOUND)
+  message(FATAL_ERROR "No LibTorch of version 2.6 or later found. Run scripts/setup, or set CMAKE_PREFIX_PATH to one. "
+                      "Looked at and refused: ${Torch_CONSIDERED_CONFIGS} (versions: ${Torch_CONSIDERED_VERSIONS}).")
+endif()
 message(STATUS "LibTorch ${Torch_VERSION} in ${TORCH_INSTALL_PREFIX}")
 
 find_package(fmt REQUIRED)
@@ -35,8 +44,10 @@ find_package(PkgConfig REQUIRED)
 pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
-# LibTorch's include folder holds headers of fmt that win over the system's; header-only fmt makes one version serve
-# the whole program.
-add_library(equisweep_torch INTERFACE)
-target_include_directories(equisweep_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
-target_link_libraries(equisweep_torch INTERFACE ${TORCH_LIBRARIES})
+# Imported, so that an installed equisweep asks for the LibTorch of the machine where it is used, and so that its headers count
+# as a system's. It holds headers of fmt that come before the system's: header-only fmt makes one version serve the program.
+if(NOT TARGET equisweep_torch)
+  add_library(equisweep_torch INTERFACE IMPORTED)
+  target_include_directories(equisweep_torch INTERFACE ${TORCH_INCLUDE_DIRS})
+  target_link_libraries(equisweep_torch INTERFACE ${TORCH_LIBRARIES})
+endif()

@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 
 get_property(libraries GLOBAL PROPERTY EQUISWEEP_LIBRARIES)
-install(TARGETS ${libraries} equisweep_torch equisweep_warnings EXPORT equisweep-targets
+install(TARGETS ${libraries} EXPORT equisweep-targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(TARGETS equisweep RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 foreach(folder core optimizers models analysis sweeps)

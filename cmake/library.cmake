@@ -7,7 +7,7 @@ target_link_libraries(equisweep_pch PRIVATE equisweep_torch equisweep_warnings)
 target_precompile_headers(equisweep_pch PRIVATE <torch/types.h> <torch/csrc/autograd/custom_function.h>)
 
 function(equisweep_target_settings target)
-  target_link_libraries(${target} PRIVATE equisweep_warnings)
+  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:equisweep_warnings>)
   target_precompile_headers(${target} REUSE_FROM equisweep_pch)
 endfunction()
 
@@ -32,6 +32,7 @@ function(equisweep_library name)
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/equisweep>
                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_compile_features(${target} PUBLIC cxx_std_20)
   target_link_libraries(${target} PUBLIC ${ARG_LINK})
   equisweep_target_settings(${target})
   set_source_files_properties(${ARG_PLAIN} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
