@@ -1,0 +1,37 @@
+#include "analysis/diagnostics/diagnostics.h"
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "analysis/diagnostics/spectral.h"
+#include "core/error.h"
+
+namespace equisweep {
+
+std::span<const DiagnosticInfo> diagnostics() {
+  static const std::vector<DiagnosticInfo> table = {
+      {.name = "spectral",
+       .summary = "spectral norm, stable rank, update/weight ratio and gradient norm of every weight, to block_stats",
+       .fields = {{.name = "every",
+                   .kind = FieldKind::integer,
+                   .default_json = "10",
+                   .doc = "pace in steps; step 1 is always measured",
+                   .min = 1}},
+       .make = make_spectral_diagnostic},
+  };
+  return table;
+}
+
+const DiagnosticInfo& find_diagnostic(std::string_view name) {
+  std::vector<std::string> names;
+  for (const DiagnosticInfo& row : diagnostics()) {
+    if (row.name == name) return row;
+    names.emplace_back(row.name);
+  }
+  throw UsageError({Problem{.where = {},
+                            .what = "unknown diagnostic '" + printable(name) + "'",
+                            .allowed = "one of: " + join(names),
+                            .nearest = nearest_name(name, names)}});
+}
+
+}  // namespace equisweep
