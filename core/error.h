@@ -8,6 +8,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace equisweep {
@@ -40,6 +41,13 @@ struct Problem {
   std::string what;     ///< what was found and why it is wrong
   std::string allowed;  ///< what is allowed, e.g. "one of: adamw, sgd" or "a number > 0"; may be empty
   std::string nearest;  ///< the nearest valid name; may be empty
+
+  Problem() = default;
+  Problem(SourcePosition place, std::string what_found, std::string what_is_allowed = "", std::string nearest_valid = "")
+      : where(std::move(place)),
+        what(std::move(what_found)),
+        allowed(std::move(what_is_allowed)),
+        nearest(std::move(nearest_valid)) {}
 };
 
 /// "file:3:7: unknown key 'sede'; allowed: seed, steps; did you mean 'seed'?"
