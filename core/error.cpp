@@ -89,7 +89,7 @@ std::string nearest_name(std::string_view found, std::span<const std::string> ca
   std::string nearest;
   std::size_t nearest_distance = std::string::npos;
   for (const auto& candidate : candidates) {
-    const auto [shorter, longer] = std::minmax(found.size(), candidate.size());
+    const auto [shorter, longer] = std::minmax({found.size(), candidate.size()});
     const std::size_t limit = std::max<std::size_t>(1, shorter / 3);
     if (longer - shorter > limit) continue;
     const std::size_t distance = edit_distance(found, candidate);
