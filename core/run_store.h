@@ -31,15 +31,15 @@ struct StepRow {
 struct EvalRow {
   std::int64_t step = 0, tokens = 0;
   double seconds = 0, loss = 0;
-  std::optional<double> bits_per_byte;
+  std::optional<double> bits_per_byte = {};
   std::int64_t eval_tokens = 0;
 };
 
 struct BlockRow {
   std::int64_t block = 0;
-  std::string name, role;
+  std::string name = {}, role = {};
   std::int64_t layer = -1;
-  std::string shape, entry, rule;
+  std::string shape = {}, entry = {}, rule = {};
 };
 
 struct BlockStatsRow {
@@ -50,15 +50,15 @@ struct BlockStatsRow {
 struct AttemptRow {
   std::int64_t attempt = 1, resume_step = 0;
   RunState state = RunState::running;
-  std::string started_at, device;
+  std::string started_at = {}, device = {};
   std::int64_t threads = 0;
   std::string environment = "{}";
 };
 
 struct AttemptEnd {
   RunState state = RunState::done;
-  std::string message, ended_at;
-  std::optional<std::int64_t> peak_rss_bytes, state_bytes;
+  std::string message = {}, ended_at = {};
+  std::optional<std::int64_t> peak_rss_bytes = {}, state_bytes = {};
 };
 
 /// Opens `path` read-only with trusted_schema off, after checking that it is a database of equisweep with a schema that this
@@ -68,8 +68,8 @@ std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& pa
 /// Writer of a run.db, for one attempt of one job.
 class RunStore {
  public:
-  /// Opens or creates `path` and registers the attempt; its number must be larger than every earlier one (else DatabaseError:
-  /// a newer attempt owns this run). `config` is the canonical JSON of the job.
+  /// Opens or creates `path` and registers the attempt; its number must be larger than every earlier one (else
+  /// DatabaseError: a newer attempt owns this run). `config` is the canonical JSON of the job.
   RunStore(const std::filesystem::path& path, const std::string& job, const std::string& config, const AttemptRow& attempt);
   /// Flushes; errors at this point are swallowed (call finish() or flush() to hear of them).
   ~RunStore();
@@ -96,12 +96,12 @@ class RunStore {
 
 /// One line of a sweep's plan, as sweep.db keeps it.
 struct CellRow {
-  std::string job, model, stack;
+  std::string job = {}, model = {}, stack = {};
   bool baseline = false;
   double lr_scale = 1;
   std::int64_t seed = 0;
   std::string axes = "{}";
-  std::string config;  ///< canonical JSON of the job
+  std::string config = {};  ///< canonical JSON of the job
 };
 
 /// Writer of a sweep.db.
@@ -112,16 +112,16 @@ class SweepStore {
 
   void set_meta(const std::string& key, const std::string& value);
 
-  /// Makes the cells of the sweep exactly `cells`: new jobs are added as queued, cells that are gone are marked retired, results
-  /// stay. In one transaction.
+  /// Makes the cells of the sweep exactly `cells`: new jobs are added as queued, cells that are gone are marked retired,
+  /// results stay. In one transaction.
   void set_plan(const std::vector<CellRow>& cells);
 
   RunState state(const std::string& job) const;
   std::string message(const std::string& job) const;
   std::int64_t attempt(const std::string& job) const;
 
-  /// Records a state that no run.db can tell (running, lost, failed before the first row, cancelled, ...). Raises `attempt` if it
-  /// is larger than the recorded one; refuses (returns false) if it is smaller.
+  /// Records a state that no run.db can tell (running, lost, failed before the first row, cancelled, ...). Raises `attempt`
+  /// if it is larger than the recorded one; refuses (returns false) if it is smaller.
   bool set_state(const std::string& job, RunState state, const std::string& message, std::int64_t attempt);
 
   /// Takes in the rows of a run.db that are new, and the state that its newest attempt ended with, in one transaction.

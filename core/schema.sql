@@ -22,7 +22,7 @@ CREATE TABLE runs (
 ) STRICT;
 
 CREATE TABLE cells (                   -- the points of a sweep's grid; empty in run.db
-  cell     INTEGER PRIMARY KEY,        -- position in the plan
+  cell     INTEGER PRIMARY KEY,        -- counts in the order of first appearance; never renumbered
   job      TEXT NOT NULL,              -- several cells may share a job: the same config is run once
   model    TEXT NOT NULL,
   stack    TEXT NOT NULL,
@@ -35,9 +35,10 @@ CREATE TABLE cells (                   -- the points of a sweep's grid; empty in
 
 CREATE TABLE attempts (
   run            INTEGER NOT NULL REFERENCES runs,
-  attempt        INTEGER NOT NULL,     -- from 1
-  resume_step    INTEGER NOT NULL,     -- the first step of this attempt is resume_step + 1
-  state          TEXT NOT NULL,
+  attempt        INTEGER NOT NULL CHECK (attempt >= 1),
+  resume_step    INTEGER NOT NULL CHECK (resume_step >= 0),  -- the first step of this attempt is resume_step + 1
+  state          TEXT NOT NULL CHECK (state IN
+                 ('running','done','diverged','failed','oom','timeout','preempted','lost','cancelled')),
   message        TEXT NOT NULL DEFAULT '',
   started_at     TEXT NOT NULL,        -- UTC, ISO 8601; for people, nothing is ordered by it
   ended_at       TEXT,
@@ -167,9 +168,15 @@ CREATE VIEW loss_curve AS
   SELECT s.* FROM steps s JOIN live_attempts a ON a.run = s.run AND a.attempt = s.attempt
   WHERE s.step > a.after_step AND (a.until_step IS NULL OR s.step <= a.until_step);
 
+-- The evaluation before training (step 0) belongs to the newest attempt that began at the beginning.
 CREATE VIEW eval_curve AS
   SELECT e.* FROM evals e JOIN live_attempts a ON a.run = e.run AND a.attempt = e.attempt
-  WHERE (e.step > a.after_step OR (e.step = 0 AND a.after_step = 0)) AND (a.until_step IS NULL OR e.step <= a.until_step);
+  WHERE (e.step > a.after_step OR (e.step = 0 AND a.after_step = 0))
+    AND (a.until_step IS NULL OR (a.until_step > 0 AND e.step <= a.until_step));
+
+CREATE VIEW block_stats_curve AS
+  SELECT s.* FROM block_stats s JOIN live_attempts a ON a.run = s.run AND a.attempt = s.attempt
+  WHERE s.step > a.after_step AND (a.until_step IS NULL OR s.step <= a.until_step);
 
 CREATE VIEW final_losses AS            -- one line a cell of the sweep: the table that people ask for first
   SELECT c.cell, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes, c.job, r.run, r.state,

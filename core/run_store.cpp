@@ -1,0 +1,281 @@
+#include "core/run_store.h"
+
+#include <SQLiteCpp/VariadicBind.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <ctime>
+
+#include "core/database.h"
+#include "core/error.h"
+
+namespace equisweep {
+namespace {
+
+/// Binds one row after (run = 1, attempt) and keeps the mask of NaNs, which every such table has as its last column.
+class RowBinder {
+ public:
+  RowBinder(SQLite::Statement& statement, std::int64_t attempt) : statement_(statement) {
+    statement_.reset();
+    statement_.clearBindings();
+    integer(attempt);
+  }
+  RowBinder& integer(std::int64_t value) {
+    statement_.bind(++index_, value);
+    return *this;
+  }
+  RowBinder& text(const std::string& value) {
+    statement_.bind(++index_, value);
+    return *this;
+  }
+  RowBinder& real(double value) {
+    if (std::isnan(value)) {
+      nonfinite_ |= std::int64_t{1} << reals_;
+      ++index_;  // stays NULL
+    } else {
+      statement_.bind(++index_, value);
+    }
+    ++reals_;
+    return *this;
+  }
+  RowBinder& real(const std::optional<double>& value) {
+    if (value) return real(*value);
+    ++index_;
+    ++reals_;
+    return *this;
+  }
+  void insert() { statement_.exec(); }
+  void insert_with_mask() {
+    integer(nonfinite_);
+    statement_.exec();
+  }
+
+ private:
+  SQLite::Statement& statement_;
+  std::int64_t nonfinite_ = 0;
+  int index_ = 0, reals_ = 0;
+};
+
+struct Event {
+  std::string at;
+  std::int64_t step;
+  std::string kind, message;
+};
+
+}  // namespace
+
+struct RunStore::Impl {
+  using Clock = std::chrono::steady_clock;
+
+  Impl(const std::filesystem::path& path, std::int64_t number)
+      : file(path),
+        attempt(number),
+        db(open_writable(path)),
+        insert_step(*db, "INSERT INTO steps VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_eval(*db, "INSERT INTO evals VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_stats(*db, "INSERT INTO block_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_event(*db, "INSERT INTO events VALUES (1, ?, ?, ?, ?, ?, ?)") {}
+
+  /// A newer attempt owns the run from the moment it has registered; whatever an older one still writes is refused.
+  void check_fence() {
+    const std::int64_t newest = db->execAndGet("SELECT attempt FROM runs WHERE run = 1").getInt64();
+    if (newest == attempt) return;
+    throw DatabaseError(
+        file.string(),
+        fmt::format("attempt {} of this run has been replaced by attempt {}; nothing more is written", attempt, newest));
+  }
+
+  void write_rows() {
+    for (const StepRow& r : steps) {
+      RowBinder(insert_step, attempt)
+          .integer(r.step)
+          .integer(r.tokens)
+          .real(r.seconds)
+          .real(r.loss)
+          .real(r.lr)
+          .real(r.grad_norm)
+          .real(r.step_seconds)
+          .real(r.optimizer_seconds)
+          .real(r.diagnostics_seconds)
+          .insert_with_mask();
+    }
+    for (const EvalRow& r : evals) {
+      RowBinder(insert_eval, attempt)
+          .integer(r.step)
+          .integer(r.tokens)
+          .real(r.seconds)
+          .real(r.loss)
+          .real(r.bits_per_byte)
+          .integer(r.eval_tokens)
+          .insert_with_mask();
+    }
+    for (const BlockStatsRow& r : stats) {
+      RowBinder(insert_stats, attempt)
+          .integer(r.step)
+          .integer(r.block)
+          .real(r.spectral_norm)
+          .real(r.stable_rank)
+          .real(r.update_spectral_norm)
+          .real(r.update_to_weight)
+          .real(r.gradient_norm)
+          .real(r.lr)
+          .insert_with_mask();
+    }
+    std::int64_t sequence = written_events;
+    for (const Event& e : events) {
+      RowBinder(insert_event, attempt).integer(++sequence).text(e.at).integer(e.step).text(e.kind).text(e.message).insert();
+    }
+  }
+
+  /// One transaction: the fence, all buffered rows, then `rest`. The buffers are emptied only after it is committed.
+  template <typename Rest>
+  void commit(Durability durability, Rest&& rest) {
+    in_database(file, [&] {
+      WriteTransaction transaction(*db, durability);
+      check_fence();
+      write_rows();
+      rest();
+      transaction.commit();
+    });
+    written_events += static_cast<std::int64_t>(events.size());
+    steps.clear();
+    evals.clear();
+    stats.clear();
+    events.clear();
+    first_pending.reset();
+  }
+
+  void added() {
+    const auto now = Clock::now();
+    if (!first_pending) first_pending = now;
+    if (now - *first_pending >= interval) commit(Durability::process_death, [] {});
+  }
+
+  std::filesystem::path file;
+  std::int64_t attempt;
+  std::unique_ptr<SQLite::Database> db;
+  SQLite::Statement insert_step, insert_eval, insert_stats, insert_event;  // after db: they must go first
+  std::vector<StepRow> steps;
+  std::vector<EvalRow> evals;
+  std::vector<BlockStatsRow> stats;
+  std::vector<Event> events;
+  std::int64_t written_events = 0;
+  std::optional<Clock::time_point> first_pending;
+  std::chrono::milliseconds interval{1000};
+};
+
+RunStore::RunStore(const std::filesystem::path& path, const std::string& job, const std::string& config,
+                   const AttemptRow& a) {
+  in_database(path, [&] {
+    impl_ = std::make_unique<Impl>(path, a.attempt);
+    SQLite::Database& db = *impl_->db;
+    WriteTransaction transaction(db, Durability::power_loss);
+    SQLite::Statement known(db, "SELECT job, config, attempt FROM runs WHERE run = 1");
+    if (known.executeStep()) {
+      const std::string its_job = known.getColumn(0).getString();
+      const std::int64_t newest = known.getColumn(2).getInt64();
+      if (its_job != job || known.getColumn(1).getString() != config) {
+        throw DatabaseError(path.string(),
+                            fmt::format("holds job {} with another config than that of job {}; move it away", its_job, job));
+      }
+      if (a.attempt <= newest) {
+        throw DatabaseError(
+            path.string(),
+            fmt::format("attempt {} may not write: attempt {} owns this run; use a larger number", a.attempt, newest));
+      }
+      known.reset();
+    } else {
+      SQLite::Statement insert(db, "INSERT INTO runs (run, job, config) VALUES (1, ?, ?)");
+      SQLite::bind(insert, job, config);
+      insert.exec();
+    }
+    SQLite::Statement run(db, "UPDATE runs SET state = ?, message = '', attempt = ? WHERE run = 1");
+    SQLite::bind(run, std::string(name_of(a.state)), a.attempt);
+    run.exec();
+    SQLite::Statement attempt(
+        db,
+        "INSERT INTO attempts (run, attempt, resume_step, state, started_at, device, threads, environment) "
+        "VALUES (1, ?, ?, ?, ?, ?, ?, ?)");
+    SQLite::bind(attempt, a.attempt, a.resume_step, std::string(name_of(a.state)), a.started_at, a.device, a.threads,
+                 a.environment);
+    attempt.exec();
+    transaction.commit();
+  });
+}
+
+RunStore::~RunStore() {
+  if (!impl_) return;
+  try {
+    flush();
+  } catch (...) {  // a destructor must not throw; callers that care have called flush() or finish()
+  }
+}
+
+void RunStore::set_corpus(const std::string& json, std::int64_t parameters) {
+  impl_->commit(Durability::process_death, [&] {
+    SQLite::Statement update(*impl_->db, "UPDATE runs SET corpus = ?, parameters = ? WHERE run = 1");
+    SQLite::bind(update, json, parameters);
+    update.exec();
+  });
+}
+
+void RunStore::add_blocks(const std::vector<BlockRow>& rows) {
+  impl_->commit(Durability::process_death, [&] {
+    // A later attempt declares the same blocks again.
+    SQLite::Statement insert(*impl_->db, "INSERT OR REPLACE INTO blocks VALUES (1, ?, ?, ?, ?, ?, ?, ?)");
+    for (const BlockRow& r : rows) {
+      insert.reset();
+      SQLite::bind(insert, r.block, r.name, r.role, r.layer, r.shape, r.entry, r.rule);
+      insert.exec();
+    }
+  });
+}
+
+void RunStore::add(const StepRow& row) {
+  impl_->steps.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add(const EvalRow& row) {
+  impl_->evals.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add(const BlockStatsRow& row) {
+  impl_->stats.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add_event(std::int64_t step, const std::string& kind, const std::string& message) {
+  impl_->events.push_back({utc_now(), step, kind, message});
+  impl_->added();
+}
+
+void RunStore::flush() {
+  if (impl_->first_pending) impl_->commit(Durability::power_loss, [] {});
+}
+
+void RunStore::finish(const AttemptEnd& end) {
+  impl_->commit(Durability::power_loss, [&] {
+    const std::string state(name_of(end.state));
+    SQLite::Statement attempt(
+        *impl_->db,
+        "UPDATE attempts SET state = ?, message = ?, ended_at = ?, peak_rss_bytes = ?, state_bytes = ? "
+        "WHERE run = 1 AND attempt = ?");
+    SQLite::bind(attempt, state, end.message, end.ended_at);
+    if (end.peak_rss_bytes) attempt.bind(4, *end.peak_rss_bytes);
+    if (end.state_bytes) attempt.bind(5, *end.state_bytes);
+    attempt.bind(6, impl_->attempt);
+    attempt.exec();
+    SQLite::Statement run(*impl_->db, "UPDATE runs SET state = ?, message = ? WHERE run = 1");
+    SQLite::bind(run, state, end.message);
+    run.exec();
+  });
+}
+
+void RunStore::set_flush_interval(std::chrono::milliseconds interval) { impl_->interval = interval; }
+
+std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
+
+}  // namespace equisweep

@@ -1,0 +1,247 @@
+#include <SQLiteCpp/VariadicBind.h>
+#include <fmt/format.h>
+
+#include <map>
+#include <tuple>
+
+#include "core/database.h"
+#include "core/error.h"
+#include "core/run_store.h"
+
+namespace equisweep {
+namespace {
+
+/// The attached run.db; detached whatever happens.
+class Attached {
+ public:
+  Attached(SQLite::Database& db, const std::filesystem::path& file) : db_(db) {
+    SQLite::Statement attach(db, "ATTACH ? AS incoming");
+    attach.bind(1, read_only_uri(file));
+    attach.exec();
+  }
+  ~Attached() { db_.tryExec("DETACH incoming"); }
+  Attached(const Attached&) = delete;
+  Attached& operator=(const Attached&) = delete;
+
+ private:
+  SQLite::Database& db_;
+};
+
+std::vector<std::string> strings(SQLite::Database& db, const std::string& sql) {
+  std::vector<std::string> result;
+  SQLite::Statement query(db, sql);
+  while (query.executeStep()) result.push_back(query.getColumn(0).getString());
+  return result;
+}
+
+/// The tables whose rows belong to a run and are written once: all that a schema file adds later is among them by itself.
+std::vector<std::string> row_tables(SQLite::Database& db) {
+  return strings(db,
+                 "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT IN ('runs', 'attempts') AND EXISTS "
+                 "(SELECT 1 FROM pragma_table_info(sqlite_schema.name) c WHERE c.name = 'run') ORDER BY name");
+}
+
+RunState state_of(const std::filesystem::path& file, const std::string& name) {
+  const auto state = run_state_from_name(name);
+  if (!state) throw DatabaseError(file.string(), fmt::format("has an unknown state '{}'", printable(name)));
+  return *state;
+}
+
+}  // namespace
+
+struct SweepStore::Impl {
+  explicit Impl(const std::filesystem::path& path) : file(path), db(open_writable(path)) {}
+
+  struct Run {
+    std::int64_t run;
+    std::string state, message;
+    std::int64_t attempt;
+    std::string config;
+  };
+
+  std::optional<Run> find(const std::string& job) const {
+    SQLite::Statement query(*db, "SELECT run, state, message, attempt, config FROM runs WHERE job = ?");
+    query.bind(1, job);
+    if (!query.executeStep()) return std::nullopt;
+    return Run{query.getColumn(0).getInt64(), query.getColumn(1).getString(), query.getColumn(2).getString(),
+               query.getColumn(3).getInt64(), query.getColumn(4).getString()};
+  }
+
+  Run get(const std::string& job) const {
+    return in_database(file, [&] {
+      auto run = find(job);
+      if (!run)
+        throw DatabaseError(file.string(), fmt::format("has no job '{}'; run the sweep again to plan it", printable(job)));
+      return *run;
+    });
+  }
+
+  void plan_job(const CellRow& cell) {
+    if (const auto known = find(cell.job)) {
+      if (known->config == cell.config) return;
+      throw DatabaseError(file.string(),
+                          fmt::format("holds job {} with another config; move it away and run again", cell.job));
+    }
+    SQLite::Statement insert(*db, "INSERT INTO runs (job, config) VALUES (?, ?)");
+    SQLite::bind(insert, cell.job, cell.config);
+    insert.exec();
+  }
+
+  std::filesystem::path file;
+  std::unique_ptr<SQLite::Database> db;
+};
+
+SweepStore::SweepStore(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {}
+SweepStore::~SweepStore() = default;
+
+void SweepStore::set_meta(const std::string& key, const std::string& value) {
+  in_database(impl_->file, [&] {
+    WriteTransaction transaction(*impl_->db, Durability::power_loss);
+    SQLite::Statement insert(*impl_->db, "INSERT OR REPLACE INTO meta VALUES (?, ?)");
+    SQLite::bind(insert, key, value);
+    insert.exec();
+    transaction.commit();
+  });
+}
+
+void SweepStore::set_plan(const std::vector<CellRow>& cells) {
+  in_database(impl_->file, [&] {
+    SQLite::Database& db = *impl_->db;
+    WriteTransaction transaction(db, Durability::power_loss);
+    // Every cell that stays keeps its number, also when the order of the file changes; equal cells are matched one to one.
+    using Key = std::tuple<std::string, std::string, std::string, bool, double, std::int64_t, std::string>;
+    std::map<Key, std::vector<std::int64_t>> known;
+    SQLite::Statement query(db,
+                            "SELECT job, model, stack, baseline, lr_scale, seed, axes, cell FROM cells ORDER BY cell DESC");
+    while (query.executeStep()) {
+      const Key key{query.getColumn(0).getString(),   query.getColumn(1).getString(), query.getColumn(2).getString(),
+                    query.getColumn(3).getInt() != 0, query.getColumn(4).getDouble(), query.getColumn(5).getInt64(),
+                    query.getColumn(6).getString()};
+      known[key].push_back(query.getColumn(7).getInt64());
+    }
+    db.exec("UPDATE cells SET retired = 1");
+    SQLite::Statement revive(db, "UPDATE cells SET retired = 0 WHERE cell = ?");
+    SQLite::Statement insert(
+        db, "INSERT INTO cells (job, model, stack, baseline, lr_scale, seed, axes) VALUES (?, ?, ?, ?, ?, ?, ?)");
+    for (const CellRow& c : cells) {
+      impl_->plan_job(c);
+      auto& same = known[Key{c.job, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes}];
+      SQLite::Statement& statement = same.empty() ? insert : revive;
+      statement.reset();
+      if (same.empty()) {
+        SQLite::bind(insert, c.job, c.model, c.stack, c.baseline ? 1 : 0, c.lr_scale, c.seed, c.axes);
+      } else {
+        revive.bind(1, same.back());
+        same.pop_back();
+      }
+      statement.exec();
+    }
+    transaction.commit();
+  });
+}
+
+RunState SweepStore::state(const std::string& job) const { return state_of(impl_->file, impl_->get(job).state); }
+std::string SweepStore::message(const std::string& job) const { return impl_->get(job).message; }
+std::int64_t SweepStore::attempt(const std::string& job) const { return impl_->get(job).attempt; }
+
+bool SweepStore::set_state(const std::string& job, RunState state, const std::string& message, std::int64_t attempt) {
+  return in_database(impl_->file, [&] {
+    SQLite::Database& db = *impl_->db;
+    WriteTransaction transaction(db, Durability::power_loss);
+    const Impl::Run run = impl_->get(job);
+    if (attempt < run.attempt) return false;
+    SQLite::Statement update(db, "UPDATE runs SET state = ?, message = ?, attempt = ? WHERE run = ?");
+    SQLite::bind(update, std::string(name_of(state)), message, attempt, run.run);
+    update.exec();
+    // An attempt that ended without its own last word gets this one.
+    if (state != RunState::queued && state != RunState::running) {
+      SQLite::Statement end(
+          db,
+          "UPDATE attempts SET state = ?, message = ?, ended_at = ? WHERE run = ? AND attempt = ? AND state = 'running'");
+      SQLite::bind(end, std::string(name_of(state)), message, utc_now(), run.run, attempt);
+      end.exec();
+    }
+    transaction.commit();
+    return true;
+  });
+}
+
+std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
+  // Kept open while its rows are copied: it is the file that was checked.
+  const auto checked = open_read_only(run_db);
+  return in_database(run_db, [&]() -> std::int64_t {
+    SQLite::Database& db = *impl_->db;
+    const Attached attached(db, run_db);
+    WriteTransaction transaction(db, Durability::power_loss);
+    const std::vector<std::string> missing = strings(db,
+                                                     "SELECT name FROM main.sqlite_schema WHERE type = 'table' EXCEPT "
+                                                     "SELECT name FROM incoming.sqlite_schema WHERE type = 'table'");
+    if (!missing.empty())
+      throw DatabaseError(run_db.string(), fmt::format("lacks the tables {}; move it away", join(missing)));
+    SQLite::Statement query(db, "SELECT run, job, config, attempt, parameters, corpus FROM incoming.runs");
+    if (!query.executeStep()) return 0;  // made, but its worker had not registered yet
+    const std::int64_t source = query.getColumn(0).getInt64();
+    const std::string job = query.getColumn(1).getString();
+    const std::string config = query.getColumn(2).getString();
+    const std::int64_t attempt = query.getColumn(3).getInt64();
+    const std::int64_t parameters = query.getColumn(4).getInt64();
+    const std::string corpus = query.getColumn(5).getString();
+    if (query.executeStep()) throw DatabaseError(run_db.string(), "holds several runs; it is not the run.db of one job");
+    query.reset();
+    const auto known = impl_->find(job);
+    if (!known)
+      throw DatabaseError(run_db.string(),
+                          fmt::format("holds job '{}', which this sweep has never planned", printable(job)));
+    if (known->config != config) {
+      throw DatabaseError(run_db.string(), fmt::format("its config is not that of job {}; move it away and run again", job));
+    }
+    const std::int64_t run = known->run;
+
+    std::int64_t added = 0;
+    const auto copy = [&](const std::string& table, const std::string& on_conflict) {
+      const std::vector<std::string> names = strings(
+          db,
+          fmt::format("SELECT '\"' || name || '\"' FROM pragma_table_info('{}') WHERE name <> 'run' ORDER BY cid", table));
+      const std::string columns = join(names);
+      SQLite::Statement insert(
+          db, fmt::format("INSERT INTO main.{0} (run, {1}) SELECT ?, {1} FROM incoming.{0} WHERE run = ? {2}", table,
+                          columns, on_conflict));
+      SQLite::bind(insert, run, source);
+      return insert.exec();
+    };
+    // The last word of a worker counts; an unfinished attempt does not take back what the supervisor said about it.
+    const std::int64_t before = db.execAndGet("SELECT count(*) FROM main.attempts").getInt64();
+    copy("attempts",
+         "ON CONFLICT DO UPDATE SET state = excluded.state, message = excluded.message, ended_at = excluded.ended_at, "
+         "peak_rss_bytes = excluded.peak_rss_bytes, state_bytes = excluded.state_bytes WHERE excluded.state <> 'running'");
+    added += db.execAndGet("SELECT count(*) FROM main.attempts").getInt64() - before;
+    for (const std::string& table : row_tables(db)) added += copy(table, "ON CONFLICT DO NOTHING");
+
+    SQLite::Statement facts(db, "UPDATE main.runs SET parameters = ?, corpus = ? WHERE run = ?");
+    SQLite::bind(facts, parameters, corpus, run);
+    facts.exec();
+    if (attempt >= known->attempt) {
+      SQLite::Statement state(
+          db,
+          "UPDATE main.runs SET state = a.state, message = a.message, attempt = a.attempt FROM main.attempts a "
+          "WHERE main.runs.run = ?1 AND a.run = ?1 AND a.attempt = ?2");
+      SQLite::bind(state, run, attempt);
+      state.exec();
+    }
+    transaction.commit();
+    return added;
+  });
+}
+
+std::int64_t SweepStore::rows() const {
+  return in_database(impl_->file, [&] {
+    std::int64_t sum = 0;
+    for (const std::string& table :
+         strings(*impl_->db, "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")) {
+      sum += impl_->db->execAndGet("SELECT count(*) FROM " + table).getInt64();
+    }
+    return sum;
+  });
+}
+
+}  // namespace equisweep
