@@ -36,9 +36,10 @@ std::vector<std::string> strings(SQLite::Database& db, const std::string& sql) {
 
 /// The tables whose rows belong to a run and are written once: all that a schema file adds later is among them by itself.
 std::vector<std::string> row_tables(SQLite::Database& db) {
-  return strings(db,
-                 "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT IN ('runs', 'attempts') AND EXISTS "
-                 "(SELECT 1 FROM pragma_table_info(sqlite_schema.name) c WHERE c.name = 'run') ORDER BY name");
+  return strings(
+      db,
+      "SELECT name FROM main.sqlite_schema t WHERE type = 'table' AND name NOT IN ('runs', 'attempts') AND EXISTS "
+      "(SELECT 1 FROM pragma_table_info(t.name) c WHERE c.name = 'run') ORDER BY name");
 }
 
 RunState state_of(const std::filesystem::path& file, const std::string& name) {
@@ -178,6 +179,9 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
                                                      "SELECT name FROM incoming.sqlite_schema WHERE type = 'table'");
     if (!missing.empty())
       throw DatabaseError(run_db.string(), fmt::format("lacks the tables {}; move it away", join(missing)));
+    if (db.execAndGet("SELECT count(*) FROM incoming.cells").getInt64() != 0) {
+      throw DatabaseError(run_db.string(), "is the database of a sweep, not of a run");
+    }
     SQLite::Statement query(db, "SELECT run, job, config, attempt, parameters, corpus FROM incoming.runs");
     if (!query.executeStep()) return 0;  // made, but its worker had not registered yet
     const std::int64_t source = query.getColumn(0).getInt64();
