@@ -28,10 +28,8 @@ const DiagnosticInfo& find_diagnostic(std::string_view name) {
     if (row.name == name) return row;
     names.emplace_back(row.name);
   }
-  throw UsageError({Problem{.where = {},
-                            .what = "unknown diagnostic '" + printable(name) + "'",
-                            .allowed = "one of: " + join(names),
-                            .nearest = nearest_name(name, names)}});
+  throw UsageError(
+      {Problem({}, "unknown diagnostic '" + printable(name) + "'", "one of: " + join(names), nearest_name(name, names))});
 }
 
 }  // namespace equisweep
