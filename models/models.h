@@ -26,7 +26,7 @@ struct Architecture {
   std::vector<Field> fields;  ///< every dimension and constant: vocab, d, layers, heads, ..., each overridable
   std::vector<Size> sizes;
   /// Builds the model with unset weights from complete fields. Throws UsageError on dimensions that do not fit together.
-  std::unique_ptr<LanguageModel> (*make)(const nlohmann::json& config);
+  std::unique_ptr<LanguageModel> (*make)(const nlohmann::json& config, at::Device device);
 };
 
 std::span<const Architecture> architectures();
@@ -38,11 +38,18 @@ std::vector<std::string> model_names();
 /// {"architecture": "qwen3", "vocab": 512, "d": 64, ...}. Throws UsageError on unknown names or fields, with the nearest.
 nlohmann::json resolve_model(std::string_view name, const nlohmann::json& overrides);
 
-/// The model of a complete configuration, weights unset (call initialize() or load).
-std::unique_ptr<LanguageModel> make_model(const nlohmann::json& config);
+/// The complete configuration of an architecture from its fields alone, without a size: for configurations that are read
+/// from a file. Throws UsageError like resolve_model().
+nlohmann::json complete_config(std::string_view architecture, const nlohmann::json& fields);
+
+/// The model of a complete configuration, fp32 weights unset (call initialize() or load).
+std::unique_ptr<LanguageModel> make_model(const nlohmann::json& config, at::Device device = at::kCPU);
 
 /// Draws every weight: a pure function of (seed, name of the weight), the same on every device and in every stack.
 void initialize(LanguageModel& model, std::uint64_t seed);
+
+/// Replaces every weight by a leaf with the same values on `device` in `dtype`. Call it before an Optimizer claims them.
+void convert_weights(LanguageModel& model, at::Device device, at::ScalarType dtype);
 
 /// The weights of a configuration without memory for them (tensors on the meta device): names, roles, shapes.
 std::vector<Param> describe_params(const nlohmann::json& config);

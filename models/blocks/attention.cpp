@@ -1,0 +1,87 @@
+// Shapes: B batch, T time, D width, H query heads, G key/value heads, R = H/G queries a group, C head width.
+#include "models/blocks/attention.h"
+
+#include <ATen/ATen.h>
+
+#include <limits>
+#include <mutex>
+#include <vector>
+
+namespace equisweep {
+namespace {
+
+/// What is added to the scores: 0 where a query may look, else -inf. [R*T, T]: the R query heads of a group stacked.
+struct Mask {
+  std::int64_t T, window, R;
+  at::ScalarType dtype;
+  at::Device device;
+  at::Tensor values;
+};
+
+constexpr std::size_t kMaxMasks = 32;
+
+at::Tensor make_mask(std::int64_t T, std::int64_t window, std::int64_t R, at::ScalarType dtype, at::Device device) {
+  at::Tensor hidden = at::ones({T, T}, at::kBool).triu_(1);
+  if (window > 0) hidden.logical_or_(at::ones({T, T}, at::kBool).tril_(-window));
+  return at::zeros({T, T}, dtype)
+      .masked_fill_(hidden, -std::numeric_limits<double>::infinity())
+      .to(device)
+      .repeat({R, 1});
+}
+
+at::Tensor cached_mask(std::int64_t T, std::int64_t window, std::int64_t R, at::ScalarType dtype, at::Device device) {
+  static std::mutex mutex;
+  static std::vector<Mask> masks;
+  const std::lock_guard lock(mutex);
+  for (const auto& m : masks) {
+    if (m.T == T && m.window == window && m.R == R && m.dtype == dtype && m.device == device) return m.values;
+  }
+  if (masks.size() == kMaxMasks) masks.erase(masks.begin());
+  return masks.emplace_back(Mask{T, window, R, dtype, device, make_mask(T, window, R, dtype, device)}).values;
+}
+
+/// The flash kernels win on a GPU, and in fp32 on the CPU; in bf16 on the CPU they take a multiple of the time of two
+/// products and a softmax, and in fp64 the plain formula is the reference.
+bool prefer_flash(const at::Tensor& q) { return q.is_cuda() ? q.scalar_type() != at::kDouble : q.scalar_type() == at::kFloat; }
+
+}  // namespace
+
+at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::Tensor& v_BTGC, double scale,
+                  std::int64_t window) {
+  const auto B = q_BTHC.size(0), T = q_BTHC.size(1), H = q_BTHC.size(2), C = q_BTHC.size(3), G = k_BTGC.size(2), R = H / G;
+  const bool sliding = window > 0 && window < T;
+  const at::Tensor q = q_BTHC.transpose(1, 2), k = k_BTGC.transpose(1, 2), v = v_BTGC.transpose(1, 2);
+  if (prefer_flash(q)) {
+    const auto mask = sliding ? std::make_optional(cached_mask(T, window, 1, q.scalar_type(), q.device())) : std::nullopt;
+    return at::scaled_dot_product_attention(q, k, v, mask, 0.0, !sliding, scale, G != H).transpose(1, 2);
+  }
+  const at::Tensor mask = cached_mask(T, sliding ? window : 0, R, q.scalar_type(), q.device()).expand({B * G, R * T, T});
+  const at::Tensor scores = at::baddbmm(mask, q.reshape({B * G, R * T, C}), k.reshape({B * G, T, C}).transpose(1, 2), 1, scale);
+  return at::bmm(at::softmax(scores, -1), v.reshape({B * G, T, C})).view({B, H, T, C}).transpose(1, 2);
+}
+
+Attention::Attention(const Scope& scope, const AttentionShape& s) : shape_(s) {
+  const std::int64_t q = s.heads * s.head_dim, kv = s.kv_heads * s.head_dim;
+  q_ = Linear(scope, "q_proj", Role::attention_q, s.d, q, {LayoutKind::heads_rows, s.heads}, s.bias);
+  k_ = Linear(scope, "k_proj", Role::attention_k, s.d, kv, {LayoutKind::heads_rows, s.kv_heads}, s.bias);
+  v_ = Linear(scope, "v_proj", Role::attention_v, s.d, kv, {LayoutKind::heads_rows, s.kv_heads}, s.bias);
+  o_ = Linear(scope, "o_proj", Role::attention_o, q, s.d, {LayoutKind::heads_columns, s.heads}, s.bias);
+  if (s.qk_norm == QkNorm::none) return;
+  const bool per_head = s.qk_norm == QkNorm::per_head;
+  q_norm_ = RmsNorm(scope, "q_norm", per_head ? s.head_dim : q, s.norm_eps, s.norm_offset);
+  k_norm_ = RmsNorm(scope, "k_norm", per_head ? s.head_dim : kv, s.norm_eps, s.norm_offset);
+}
+
+at::Tensor Attention::operator()(const at::Tensor& x_BTD) const {
+  const auto B = x_BTD.size(0), T = x_BTD.size(1);
+  const auto heads = [&](const at::Tensor& x, std::int64_t n) { return x.view({B, T, n, shape_.head_dim}); };
+  at::Tensor q = q_(x_BTD), k = k_(x_BTD);
+  if (shape_.qk_norm == QkNorm::projection) q = q_norm_(q), k = k_norm_(k);
+  q = heads(q, shape_.heads), k = heads(k, shape_.kv_heads);
+  if (shape_.qk_norm == QkNorm::per_head) q = q_norm_(q), k = k_norm_(k);
+  const at::Tensor v = heads(v_(x_BTD), shape_.kv_heads);
+  const at::Tensor y = attend(rotate(shape_.rope, q), rotate(shape_.rope, k), v, shape_.scale, shape_.window);
+  return o_(y.reshape({B, T, shape_.heads * shape_.head_dim}));
+}
+
+}  // namespace equisweep

@@ -1,0 +1,44 @@
+#pragma once
+// Causal attention with grouped key/value heads, QK-norm, rotary embedding, sliding windows.
+
+#include "models/blocks/linear.h"
+#include "models/blocks/norm.h"
+#include "models/blocks/rope.h"
+
+namespace equisweep {
+
+enum class QkNorm {
+  none,
+  per_head,    ///< one gain [head_dim] for all heads (Qwen3, Gemma 3)
+  projection,  ///< over the whole projection, before the split into heads (OLMoE)
+};
+
+struct AttentionShape {
+  std::int64_t d = 0, heads = 0, kv_heads = 0, head_dim = 0;
+  Rope rope = {};
+  double scale = 1;         ///< of the scores, usually head_dim^(-1/2)
+  std::int64_t window = 0;  ///< a query sees the last `window` keys, its own included; 0: all keys before it
+  QkNorm qk_norm = QkNorm::none;
+  double norm_eps = 1e-6, norm_offset = 0;
+  bool bias = false;        ///< on all four projections
+};
+
+/// x [B, T, d] -> [B, T, d]. Names: {q,k,v,o}_proj, {q,k}_norm.
+class Attention {
+ public:
+  Attention(const Scope& scope, const AttentionShape& shape);
+  at::Tensor operator()(const at::Tensor& x_BTD) const;
+
+ private:
+  AttentionShape shape_;
+  Linear q_, k_, v_, o_;
+  RmsNorm q_norm_, k_norm_;
+};
+
+/// softmax(scale q k^T, over the visible keys) v. Query head h reads key/value head floor(h / (H/G)).
+/// q [B, T, H, C], k and v [B, T, G, C] -> [B, T, H, C]. Scores of bf16 inputs are rounded to bf16; the softmax is taken in
+/// at least fp32.
+at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::Tensor& v_BTGC, double scale,
+                  std::int64_t window);
+
+}  // namespace equisweep

@@ -1,0 +1,81 @@
+// Shapes: N tokens, D width, V vocabulary.
+#include "models/blocks/loss.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+namespace equisweep {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::ScalarType at_least_float(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
+
+struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& head_VD,
+                            const at::Tensor& targets_N, double softcap, std::int64_t chunk) {
+    const auto N = hidden_ND.size(0);
+    const auto compute = hidden_ND.scalar_type(), wide = at_least_float(compute);
+    const bool with_gradient = hidden_ND.requires_grad() || head_VD.requires_grad();
+    const at::Tensor head = head_VD.to(compute);
+    at::Tensor loss = at::zeros({}, hidden_ND.options().dtype(wide));
+    at::Tensor dhidden_ND, dhead_VD;
+    if (with_gradient) dhidden_ND = at::empty_like(hidden_ND);
+    for (std::int64_t begin = 0; begin < N; begin += chunk) {
+      const auto n = std::min(chunk, N - begin);
+      const at::Tensor h = hidden_ND.narrow(0, begin, n), target = targets_N.narrow(0, begin, n).unsqueeze(1);
+      at::Tensor z = at::mm(h, head.t()).to(wide), slope;
+      if (softcap > 0) {
+        z = z.div_(softcap).tanh_();
+        if (with_gradient) slope = z.square().neg_().add_(1);
+        z.mul_(softcap);
+      }
+      const at::Tensor log_p = at::log_softmax(z, -1);
+      loss.sub_(log_p.gather(1, target).sum());
+      if (!with_gradient) continue;
+      at::Tensor dz = log_p.exp_().scatter_add_(1, target, at::full({n, 1}, -1.0, log_p.options()));
+      if (slope.defined()) dz.mul_(slope);
+      dz = dz.div_(static_cast<double>(N)).to(compute);
+      at::Tensor dh = dhidden_ND.narrow(0, begin, n);
+      at::mm_out(dh, dz, head);
+      // Chunks are summed in the dtype of the weight: bf16 sums would lose the small ones.
+      const at::Tensor dhead = at::mm(dz.t(), h).to(head_VD.scalar_type());
+      if (dhead_VD.defined()) {
+        dhead_VD.add_(dhead);
+      } else {
+        dhead_VD = dhead;
+      }
+    }
+    if (with_gradient) ctx->save_for_backward({dhidden_ND, dhead_VD});
+    return loss.div_(static_cast<double>(N));
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& dloss) {
+    const auto saved = ctx->get_saved_variables();
+    return {saved[0] * dloss[0].to(saved[0].scalar_type()), saved[1] * dloss[0].to(saved[1].scalar_type()), at::Tensor(),
+            at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head_VD, double softcap) {
+  const at::Tensor z = at::linear(hidden, head_VD.to(hidden.scalar_type())).to(at_least_float(hidden.scalar_type()));
+  return softcap > 0 ? (z / softcap).tanh() * softcap : z;
+}
+
+std::int64_t loss_chunk(std::int64_t tokens, std::int64_t vocabulary, bool on_gpu) {
+  const std::int64_t budget = (std::int64_t{1} << (on_gpu ? 28 : 24)) / vocabulary;
+  return std::min(tokens, std::max<std::int64_t>(budget, 256));
+}
+
+at::Tensor cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N, double softcap,
+                         std::int64_t chunk) {
+  if (chunk <= 0) chunk = loss_chunk(hidden_ND.size(0), head_VD.size(0), hidden_ND.is_cuda());
+  return CrossEntropyFunction::apply(hidden_ND, head_VD, targets_N, softcap, chunk);
+}
+
+}  // namespace equisweep

@@ -1,0 +1,27 @@
+#pragma once
+// The gated feed-forward block (Shazeer, arXiv:2002.05202).
+
+#include "models/blocks/linear.h"
+
+namespace equisweep {
+
+enum class Gate {
+  silu,       ///< SwiGLU
+  gelu_tanh,  ///< GeGLU, tanh approximation
+};
+
+/// y = W_down (act(W_gate x) * (W_up x)), x [B, T, d]. Names: {gate,up,down}_proj.
+class GatedMlp {
+ public:
+  GatedMlp(const Scope& scope, std::int64_t d, std::int64_t ff, Gate gate);
+  at::Tensor operator()(const at::Tensor& x_BTD) const;
+
+ private:
+  Linear gate_, up_, down_;
+  Gate kind_;
+};
+
+/// act(gate) * up.
+at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Gate kind);
+
+}  // namespace equisweep

@@ -1,0 +1,56 @@
+#include "models/blocks/norm.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+
+namespace equisweep {
+namespace {
+
+at::ScalarType at_least_float(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
+
+/// y = x r g with r = (mean(x^2) + eps)^(-1/2). With h = dy g and z = x r: dx = r (h - z mean(h z)), dg = sum over rows of dy z.
+struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const at::Tensor& gain, double eps,
+                            double offset) {
+    const auto dtype = at_least_float(x.scalar_type());
+    const at::Tensor r = at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, true, dtype)
+                             .square_()
+                             .div_(static_cast<double>(x.size(-1)))
+                             .add_(eps)
+                             .rsqrt_();
+    ctx->save_for_backward({x, gain, r});
+    ctx->saved_data["offset"] = offset;
+    const at::Tensor scale = offset == 0 ? gain : gain + offset;
+    return (x * r).mul_(scale).to(x.scalar_type());
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& dys) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &gain = saved[1], &r = saved[2];
+    const double offset = ctx->saved_data["offset"].toDouble();
+    const at::Tensor dy = dys[0].to(r.scalar_type());
+    const at::Tensor scale = offset == 0 ? gain : gain + offset;
+    const at::Tensor z = x * r;
+    const at::Tensor dy_z = dy * z;
+    at::Tensor dx = dy * scale;
+    const at::Tensor mean = at::matmul(dy_z, scale.to(r.scalar_type())).div_(static_cast<double>(x.size(-1))).unsqueeze(-1);
+    dx.sub_(z.mul(mean)).mul_(r);
+    const at::Tensor dgain = dy_z.reshape({-1, x.size(-1)}).sum(0).to(gain.scalar_type());
+    return {dx.to(x.scalar_type()), dgain, at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+RmsNorm::RmsNorm(const Scope& scope, std::string_view name, std::int64_t width, double eps, double offset)
+    : gain_(scope.vector(fmt::format("{}.weight", name), {width}, offset == 0 ? Init::ones : Init::zeros)),
+      eps_(eps),
+      offset_(offset) {}
+
+at::Tensor RmsNorm::operator()(const at::Tensor& x) const { return RmsNormFunction::apply(x, *gain_, eps_, offset_); }
+
+}  // namespace equisweep

@@ -1,0 +1,23 @@
+#pragma once
+// RMSNorm (Zhang & Sennrich, arXiv:1910.07467).
+
+#include "models/blocks/weights.h"
+
+namespace equisweep {
+
+/// y = x / sqrt(mean(x^2) + eps) * (offset + gain) over the last axis. The statistics are taken in at least fp32; y has the
+/// dtype of x.
+class RmsNorm {
+ public:
+  RmsNorm() = default;
+  /// Name: `name`.weight [width]. `offset` 0: gain starts at one; offset 1 (Gemma): gain starts at zero.
+  RmsNorm(const Scope& scope, std::string_view name, std::int64_t width, double eps, double offset = 0);
+  explicit operator bool() const { return bool(gain_); }
+  at::Tensor operator()(const at::Tensor& x) const;
+
+ private:
+  Weight gain_;
+  double eps_ = 0, offset_ = 0;
+};
+
+}  // namespace equisweep

@@ -1,0 +1,49 @@
+#include "models/decoder.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include "models/blocks/loss.h"
+
+namespace equisweep {
+
+Decoder::Decoder(nlohmann::json config, at::Device device, double embedding_scale, double norm_offset)
+    : config_(std::move(config)), weights_(device), embedding_scale_(embedding_scale) {
+  const Scope top(weights_);
+  embedding_ = Embedding(top / "model", "embed_tokens", integer("vocab"), integer("d"));
+  norm_ = RmsNorm(top / "model", "norm", integer("d"), number("norm_eps"), norm_offset);
+  if (!flag("tied")) lm_head_ = top.matrix("lm_head.weight", Role::lm_head, {integer("vocab"), integer("d")});
+}
+
+Scope Decoder::layer_scope(std::int64_t layer) { return Scope(weights_, fmt::format("model.layers.{}.", layer), layer); }
+
+at::Tensor Decoder::embed(const at::Tensor& tokens_BT) const {
+  const at::Tensor x = embedding_(tokens_BT, compute_dtype_);
+  return embedding_scale_ == 1 ? x : x * at::scalar_tensor(embedding_scale_, x.options());
+}
+
+Forward Decoder::forward(const at::Tensor& tokens_BT) const {
+  Forward out;
+  at::Tensor x = embed(tokens_BT);
+  for (std::size_t i = 0; i < block_count(); ++i) x = block(i, x, out.router_logits_NE);
+  out.hidden_BTD = norm_(x);
+  return out;
+}
+
+std::vector<at::Tensor> Decoder::residual_stream(const at::Tensor& tokens_BT) const {
+  std::vector<at::Tensor> stream = {embed(tokens_BT)}, router_logits;
+  for (std::size_t i = 0; i < block_count(); ++i) stream.push_back(block(i, stream.back(), router_logits));
+  stream.push_back(norm_(stream.back()));
+  return stream;
+}
+
+at::Tensor Decoder::logits(const at::Tensor& hidden_BTD) const {
+  return head_logits(hidden_BTD, *head(), number_or("softcap", 0));
+}
+
+at::Tensor Decoder::loss(const at::Tensor& hidden_BTD, const at::Tensor& targets_BT) const {
+  return cross_entropy(hidden_BTD.reshape({-1, hidden_BTD.size(-1)}), *head(), targets_BT.reshape({-1}),
+                       number_or("softcap", 0));
+}
+
+}  // namespace equisweep

@@ -1,0 +1,106 @@
+#include "models/fields.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace equisweep {
+namespace {
+
+/// No dimension of a model that can be built comes near this; products of two still fit in 64 bits.
+constexpr double kMaxDimension = 1 << 30;
+
+Field dimension(const char* name, const char* doc) {
+  return {.name = name, .kind = FieldKind::integer, .default_json = "", .doc = doc, .min = 1, .max = kMaxDimension};
+}
+
+Field positive(const char* name, double value, const char* doc) {
+  return {.name = name, .kind = FieldKind::number, .default_json = fmt::format("{}", value), .doc = doc, .min = 0, .above_min = true};
+}
+
+}  // namespace
+
+namespace field {
+
+Field vocab() { return dimension("vocab", "tokens in the vocabulary"); }
+Field d() { return dimension("d", "width of the residual stream"); }
+Field layers() { return dimension("layers", "transformer blocks"); }
+Field heads() { return dimension("heads", "query heads"); }
+Field kv_heads() { return dimension("kv_heads", "key/value heads; divides heads"); }
+Field head_dim() { return dimension("head_dim", "width of a head; even"); }
+Field ff() { return dimension("ff", "intermediate width of the MLP"); }
+Field rope_base(double value) { return positive("rope_base", value, "base of the rotary frequencies"); }
+Field norm_eps(double value) { return positive("norm_eps", value, "epsilon of RMSNorm, inside the root"); }
+
+Field tied(bool value) {
+  return {.name = "tied",
+          .kind = FieldKind::boolean,
+          .default_json = value ? "true" : "false",
+          .doc = "embedding and LM head are one weight (role embedding)"};
+}
+
+Field rope_scaling() {
+  return {.name = "rope_scaling",
+          .kind = FieldKind::map,
+          .default_json = "null",
+          .doc = "stretches the rotary frequencies to longer contexts",
+          .fields = {{.name = "kind",
+                      .kind = FieldKind::choice,
+                      .default_json = "\"yarn\"",
+                      .doc = "linear divides all frequencies by the factor, yarn only the slow ones",
+                      .choices = {"linear", "yarn"}},
+                     positive("factor", 1, "longer context / original context"),
+                     positive("beta_fast", 32, "yarn: turns in the original context above which a frequency stays"),
+                     positive("beta_slow", 1, "yarn: turns below which it is divided by the factor"),
+                     positive("original_context", 4096, "yarn: positions of the original context"),
+                     {.name = "truncate",
+                      .kind = FieldKind::boolean,
+                      .default_json = "true",
+                      .doc = "yarn: round the ends of the ramp to whole dimensions"},
+                     {.name = "attention_factor",
+                      .kind = FieldKind::number,
+                      .default_json = "null",
+                      .doc = "yarn: multiplies cos and sin; absent: 0.1 ln(factor) + 1",
+                      .min = 0,
+                      .above_min = true}}};
+}
+
+}  // namespace field
+
+std::optional<RopeScaling> rope_scaling_of(const nlohmann::json& config) {
+  if (!config.contains("rope_scaling")) return {};
+  const auto& s = config["rope_scaling"];
+  RopeScaling r;
+  r.kind = s.at("kind") == "linear" ? RopeScaling::Kind::linear : RopeScaling::Kind::yarn;
+  r.factor = s.at("factor").get<double>();
+  r.beta_fast = s.at("beta_fast").get<double>();
+  r.beta_slow = s.at("beta_slow").get<double>();
+  r.original_context = s.at("original_context").get<double>();
+  r.truncate = s.at("truncate").get<bool>();
+  if (s.contains("attention_factor")) r.attention_factor = s["attention_factor"].get<double>();
+  return r;
+}
+
+AttentionShape attention_shape(const nlohmann::json& config) {
+  AttentionShape s;
+  s.d = config.at("d").get<std::int64_t>();
+  s.heads = config.at("heads").get<std::int64_t>();
+  s.kv_heads = config.at("kv_heads").get<std::int64_t>();
+  s.head_dim = config.at("head_dim").get<std::int64_t>();
+  const auto architecture = config.at("architecture").get<std::string>();
+  if (s.heads % s.kv_heads != 0) {
+    throw UsageError(fmt::format("model {}: kv_heads must divide heads; found heads {}, kv_heads {}", architecture, s.heads,
+                                 s.kv_heads));
+  }
+  if (s.head_dim % 2 != 0) {
+    throw UsageError(fmt::format("model {}: head_dim must be even (rotary embedding turns pairs); found {}", architecture,
+                                 s.head_dim));
+  }
+  s.rope = {s.head_dim, config.at("rope_base").get<double>(), rope_scaling_of(config)};
+  s.norm_eps = config.at("norm_eps").get<double>();
+  return s;
+}
+
+}  // namespace equisweep

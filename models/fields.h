@@ -1,0 +1,33 @@
+#pragma once
+// The fields that architectures share, and what is read from them.
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+
+#include "core/field.h"
+#include "models/blocks/attention.h"
+
+namespace equisweep {
+
+namespace field {
+Field vocab();
+Field d();
+Field layers();
+Field heads();
+Field kv_heads();
+Field head_dim();
+Field ff();
+Field rope_base(double value);
+Field rope_scaling();  ///< optional map: kind, factor, and YaRN's constants
+Field norm_eps(double value);
+Field tied(bool value);
+}  // namespace field
+
+/// The part of an attention block that every configuration states: d, heads, kv_heads, head_dim, rope_base, rope_scaling,
+/// norm_eps. Throws UsageError where they do not fit together.
+AttentionShape attention_shape(const nlohmann::json& config);
+
+/// rope_scaling of a configuration, or nothing.
+std::optional<RopeScaling> rope_scaling_of(const nlohmann::json& config);
+
+}  // namespace equisweep
