@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
@@ -17,7 +18,12 @@ Field dimension(const char* name, const char* doc) {
 }
 
 Field positive(const char* name, double value, const char* doc) {
-  return {.name = name, .kind = FieldKind::number, .default_json = fmt::format("{}", value), .doc = doc, .min = 0, .above_min = true};
+  return {.name = name,
+          .kind = FieldKind::number,
+          .default_json = fmt::format("{}", value),
+          .doc = doc,
+          .min = 0,
+          .above_min = true};
 }
 
 }  // namespace
@@ -33,6 +39,13 @@ Field head_dim() { return dimension("head_dim", "width of a head; even"); }
 Field ff() { return dimension("ff", "intermediate width of the MLP"); }
 Field rope_base(double value) { return positive("rope_base", value, "base of the rotary frequencies"); }
 Field norm_eps(double value) { return positive("norm_eps", value, "epsilon of RMSNorm, inside the root"); }
+
+Field bias(bool value) {
+  return {.name = "bias",
+          .kind = FieldKind::boolean,
+          .default_json = value ? "true" : "false",
+          .doc = "biases on the four projections of attention"};
+}
 
 Field tied(bool value) {
   return {.name = "tied",
@@ -91,15 +104,17 @@ AttentionShape attention_shape(const nlohmann::json& config) {
   s.head_dim = config.at("head_dim").get<std::int64_t>();
   const auto architecture = config.at("architecture").get<std::string>();
   if (s.heads % s.kv_heads != 0) {
-    throw UsageError(fmt::format("model {}: kv_heads must divide heads; found heads {}, kv_heads {}", architecture, s.heads,
-                                 s.kv_heads));
+    throw UsageError(
+        fmt::format("model {}: kv_heads must divide heads; found heads {}, kv_heads {}", architecture, s.heads, s.kv_heads));
   }
   if (s.head_dim % 2 != 0) {
-    throw UsageError(fmt::format("model {}: head_dim must be even (rotary embedding turns pairs); found {}", architecture,
-                                 s.head_dim));
+    throw UsageError(
+        fmt::format("model {}: head_dim must be even (rotary embedding turns pairs); found {}", architecture, s.head_dim));
   }
   s.rope = {s.head_dim, config.at("rope_base").get<double>(), rope_scaling_of(config)};
+  s.scale = 1 / std::sqrt(static_cast<double>(s.head_dim));
   s.norm_eps = config.at("norm_eps").get<double>();
+  s.bias = config.at("bias").get<bool>();
   return s;
 }
 

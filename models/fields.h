@@ -20,11 +20,12 @@ Field ff();
 Field rope_base(double value);
 Field rope_scaling();  ///< optional map: kind, factor, and YaRN's constants
 Field norm_eps(double value);
+Field bias(bool value);
 Field tied(bool value);
 }  // namespace field
 
 /// The part of an attention block that every configuration states: d, heads, kv_heads, head_dim, rope_base, rope_scaling,
-/// norm_eps. Throws UsageError where they do not fit together.
+/// norm_eps, bias; scale is head_dim^(-1/2). Throws UsageError where they do not fit together.
 AttentionShape attention_shape(const nlohmann::json& config);
 
 /// rope_scaling of a configuration, or nothing.

@@ -36,17 +36,6 @@ const Architecture& architecture_of(const std::string& name) {
   refuse_name("architecture", name, names);
 }
 
-/// Optional maps (rope_scaling) become complete too, so that equal models have equal configurations.
-nlohmann::json complete_nested(std::span<const Field> fields, const nlohmann::json& given, const std::string& context) {
-  nlohmann::json config = complete(fields, given, context);
-  for (const auto& f : fields) {
-    if (f.kind == FieldKind::map && config.contains(f.name)) {
-      config[f.name] = complete_nested(f.fields, config[f.name], fmt::format("{}: {}", context, f.name));
-    }
-  }
-  return config;
-}
-
 }  // namespace
 
 std::vector<std::string> model_names() {
@@ -63,15 +52,18 @@ nlohmann::json resolve_model(std::string_view name, const nlohmann::json& overri
       if (name != fmt::format("{}-{}", a.name, s.name)) continue;
       nlohmann::json given = nlohmann::json::parse(s.dimensions);
       if (!overrides.is_null()) given.update(overrides);
-      return complete_config(a.name, given);
+      given["architecture"] = a.name;
+      return complete_config(given);
     }
   }
   refuse_name("model", name, model_names());
 }
 
-nlohmann::json complete_config(std::string_view architecture, const nlohmann::json& fields) {
-  const Architecture& a = architecture_of(std::string(architecture));
-  nlohmann::json config = complete_nested(a.fields, fields, fmt::format("model {}", a.name));
+nlohmann::json complete_config(const nlohmann::json& given) {
+  const Architecture& a = architecture_of(given.at("architecture").get<std::string>());
+  nlohmann::json config = given;
+  config.erase("architecture");
+  config = complete(a.fields, config, fmt::format("model {}", a.name));
   config["architecture"] = a.name;
   return config;
 }
@@ -84,8 +76,12 @@ void initialize(LanguageModel& model, std::uint64_t seed) {
   const at::NoGradGuard no_grad;
   for (auto& p : model.params()) {
     switch (p.init) {
-      case Init::ones: p.tensor.fill_(1); break;
-      case Init::zeros: p.tensor.zero_(); break;
+      case Init::ones:
+        p.tensor.fill_(1);
+        break;
+      case Init::zeros:
+        p.tensor.zero_();
+        break;
       case Init::normal:
         p.tensor.copy_(at::empty(p.tensor.sizes(), at::kFloat).normal_(0, 0.02, make_generator(seed, "init/" + p.name)));
     }

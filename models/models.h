@@ -38,9 +38,9 @@ std::vector<std::string> model_names();
 /// {"architecture": "qwen3", "vocab": 512, "d": 64, ...}. Throws UsageError on unknown names or fields, with the nearest.
 nlohmann::json resolve_model(std::string_view name, const nlohmann::json& overrides);
 
-/// The complete configuration of an architecture from its fields alone, without a size: for configurations that are read
-/// from a file. Throws UsageError like resolve_model().
-nlohmann::json complete_config(std::string_view architecture, const nlohmann::json& fields);
+/// The complete configuration from an architecture and fields, without a size: {"architecture": "qwen3", "vocab": ...}.
+/// Throws UsageError like resolve_model().
+nlohmann::json complete_config(const nlohmann::json& given);
 
 /// The model of a complete configuration, fp32 weights unset (call initialize() or load).
 std::unique_ptr<LanguageModel> make_model(const nlohmann::json& config, at::Device device = at::kCPU);

@@ -23,10 +23,7 @@ constexpr std::size_t kMaxMasks = 32;
 at::Tensor make_mask(std::int64_t T, std::int64_t window, std::int64_t R, at::ScalarType dtype, at::Device device) {
   at::Tensor hidden = at::ones({T, T}, at::kBool).triu_(1);
   if (window > 0) hidden.logical_or_(at::ones({T, T}, at::kBool).tril_(-window));
-  return at::zeros({T, T}, dtype)
-      .masked_fill_(hidden, -std::numeric_limits<double>::infinity())
-      .to(device)
-      .repeat({R, 1});
+  return at::zeros({T, T}, dtype).masked_fill_(hidden, -std::numeric_limits<double>::infinity()).to(device).repeat({R, 1});
 }
 
 at::Tensor cached_mask(std::int64_t T, std::int64_t window, std::int64_t R, at::ScalarType dtype, at::Device device) {
@@ -42,7 +39,9 @@ at::Tensor cached_mask(std::int64_t T, std::int64_t window, std::int64_t R, at::
 
 /// The flash kernels win on a GPU, and in fp32 on the CPU; in bf16 on the CPU they take a multiple of the time of two
 /// products and a softmax, and in fp64 the plain formula is the reference.
-bool prefer_flash(const at::Tensor& q) { return q.is_cuda() ? q.scalar_type() != at::kDouble : q.scalar_type() == at::kFloat; }
+bool prefer_flash(const at::Tensor& q) {
+  return q.is_cuda() ? q.scalar_type() != at::kDouble : q.scalar_type() == at::kFloat;
+}
 
 }  // namespace
 
@@ -56,7 +55,8 @@ at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::
     return at::scaled_dot_product_attention(q, k, v, mask, 0.0, !sliding, scale, G != H).transpose(1, 2);
   }
   const at::Tensor mask = cached_mask(T, sliding ? window : 0, R, q.scalar_type(), q.device()).expand({B * G, R * T, T});
-  const at::Tensor scores = at::baddbmm(mask, q.reshape({B * G, R * T, C}), k.reshape({B * G, T, C}).transpose(1, 2), 1, scale);
+  const at::Tensor scores =
+      at::baddbmm(mask, q.reshape({B * G, R * T, C}), k.reshape({B * G, T, C}).transpose(1, 2), 1, scale);
   return at::bmm(at::softmax(scores, -1), v.reshape({B * G, T, C})).view({B, H, T, C}).transpose(1, 2);
 }
 

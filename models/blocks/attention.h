@@ -20,7 +20,7 @@ struct AttentionShape {
   std::int64_t window = 0;  ///< a query sees the last `window` keys, its own included; 0: all keys before it
   QkNorm qk_norm = QkNorm::none;
   double norm_eps = 1e-6, norm_offset = 0;
-  bool bias = false;        ///< on all four projections
+  bool bias = false;  ///< on all four projections
 };
 
 /// x [B, T, d] -> [B, T, d]. Names: {q,k,v,o}_proj, {q,k}_norm.

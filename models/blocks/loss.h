@@ -12,8 +12,8 @@ namespace equisweep {
 at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head_VD, double softcap);
 
 /// Mean over tokens of logsumexp(z_n) - z_n[target_n] in nats, z as in head_logits; a scalar in at least fp32.
-/// hidden [N, D], head [V, D], int64 targets [N]. `chunk` tokens at a time; 0 chooses. Where a gradient is wanted it is computed
-/// along with the loss, chunk by chunk, so that at most chunk x V logits ever exist.
+/// hidden [N, D], head [V, D], int64 targets [N]. `chunk` tokens at a time; 0 chooses. Where a gradient is wanted it is
+/// computed along with the loss, chunk by chunk, so that at most chunk x V logits ever exist.
 at::Tensor cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N, double softcap,
                          std::int64_t chunk = 0);
 

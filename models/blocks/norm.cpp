@@ -11,7 +11,8 @@ namespace {
 
 at::ScalarType at_least_float(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
 
-/// y = x r g with r = (mean(x^2) + eps)^(-1/2). With h = dy g and z = x r: dx = r (h - z mean(h z)), dg = sum over rows of dy z.
+/// y = x r g with r = (mean(x^2) + eps)^(-1/2). With h = dy g and z = x r: dx = r (h - z mean(h z)), dg = sum over rows of
+/// dy z.
 struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x, const at::Tensor& gain, double eps,
                             double offset) {

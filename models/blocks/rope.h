@@ -14,10 +14,10 @@ struct RopeScaling {
   enum class Kind { linear, yarn };
   Kind kind = Kind::yarn;
   double factor = 1;
-  double beta_fast = 32, beta_slow = 1;          ///< yarn: rotations within the original context where the ramp begins and ends
-  double original_context = 4096;                ///< yarn: positions
-  bool truncate = true;                          ///< yarn: round the ends of the ramp to whole dimensions
-  std::optional<double> attention_factor = {};   ///< yarn: multiplies cos and sin; absent: 0.1 ln(factor) + 1
+  double beta_fast = 32, beta_slow = 1;  ///< yarn: rotations within the original context where the ramp begins and ends
+  double original_context = 4096;        ///< yarn: positions
+  bool truncate = true;                  ///< yarn: round the ends of the ramp to whole dimensions
+  std::optional<double> attention_factor = {};  ///< yarn: multiplies cos and sin; absent: 0.1 ln(factor) + 1
   bool operator==(const RopeScaling&) const = default;
 };
 
@@ -27,14 +27,14 @@ struct Rope {
   std::optional<RopeScaling> scaling = {};
   bool operator==(const Rope&) const = default;
 
-  /// inv_freq_i, i = 0 .. head_dim/2 - 1: base^(-2i/head_dim); linear: divided by the factor; yarn: blended between the two by
-  /// the ramp.
+  /// inv_freq_i, i = 0 .. head_dim/2 - 1: base^(-2i/head_dim); linear: divided by the factor; yarn: blended between the two
+  /// by the ramp.
   std::vector<double> inverse_frequencies() const;
   double attention_factor() const;
 };
 
-/// Rotates x [B, T, heads, head_dim] by halves: (x1, x2) -> (x1 c - x2 s, x2 c + x1 s), position t at index t. The tables are
-/// computed in double and cached for each (rope, T, dtype, device); safe to call from several threads.
+/// Rotates x [B, T, heads, head_dim] by halves: (x1, x2) -> (x1 c - x2 s, x2 c + x1 s), position t at index t. The tables
+/// are computed in double and cached for each (rope, T, dtype, device); safe to call from several threads.
 at::Tensor rotate(const Rope& rope, const at::Tensor& x_BTHC);
 
 }  // namespace equisweep
