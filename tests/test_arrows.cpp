@@ -95,8 +95,9 @@ TEST(Arrows, FoldersIncludeOnlyWhatTheyMay) {
       if (kArrows.contains(first)) {
         EXPECT_THAT(allowed, testing::Contains(first)) << include.place << ": includes " << include.name;
       }
-      // Paths start at the root, so that the first folder of the path tells where it leads.
-      if (include.quoted) {
+      // Paths start at the root, so that the first folder tells where they lead. CMake writes the headers called
+      // equisweep_*.
+      if (include.quoted && !include.name.starts_with("equisweep_")) {
         EXPECT_TRUE(kArrows.contains(first) && include.name.find("..") == std::string::npos)
             << include.place << ": \"" << include.name << "\" does not start at the root";
         EXPECT_TRUE(fs::exists(fs::path{EQUISWEEP_SOURCE_DIR} / include.name)) << include.place << ": " << include.name;
