@@ -1,0 +1,34 @@
+#pragma once
+// The commands of the program: one file and one row in main.cpp each.
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <functional>
+
+#include "core/error.h"
+
+namespace equisweep {
+
+/// What the chosen command does; set by it once its options are read. It throws core/error.h's errors.
+using Action = std::function<ExitCode()>;
+
+/// Adds a subcommand to `program`; when it is chosen, `action` is set.
+using AddCommand = void (*)(CLI::App& program, Action& action);
+
+void add_data(CLI::App& program, Action& action);
+void add_doctor(CLI::App& program, Action& action);
+void add_exec(CLI::App& program, Action& action);
+void add_models(CLI::App& program, Action& action);
+void add_plan(CLI::App& program, Action& action);
+void add_report(CLI::App& program, Action& action);
+void add_rules(CLI::App& program, Action& action);
+void add_run(CLI::App& program, Action& action);
+void add_validate(CLI::App& program, Action& action);
+
+/// Adds `--results DIR`: where sweeps and prepared corpora live; default `results`, or $EQUISWEEP_RESULTS.
+inline void add_results_option(CLI::App& command, std::filesystem::path& results) {
+  command.add_option("--results", results, "folder of all sweeps and prepared corpora")
+      ->envname("EQUISWEEP_RESULTS")->default_val("results");
+}
+
+}  // namespace equisweep

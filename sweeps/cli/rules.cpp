@@ -1,0 +1,91 @@
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "optimizers/rules.h"
+#include "optimizers/verify.h"
+#include "sweeps/cli/command.h"
+#include "sweeps/cli/text_table.h"
+
+namespace equisweep {
+namespace {
+
+nlohmann::json describe(const Field& field) {
+  nlohmann::json out = {{"name", field.name}, {"default", field.default_json.empty() ? nlohmann::json() : nlohmann::json::parse(field.default_json)},
+                        {"required", field.default_json.empty()}, {"allowed", allowed_values(field)}, {"doc", field.doc}};
+  for (const Field& inner : field.fields) out["fields"].push_back(describe(inner));
+  return out;
+}
+
+nlohmann::json describe(const RuleInfo& rule) {
+  nlohmann::json out = {{"name", rule.name}, {"summary", rule.summary}, {"equation", rule.equation}, {"symmetry", rule.symmetry}, {"source", rule.source}};
+  for (const Field& field : rule.fields) out["options"].push_back(describe(field));
+  return out;
+}
+
+void print_fields(std::span<const Field> fields, const std::string& indent) {
+  for (const Field& field : fields) {
+    fmt::print("{}{:<16} {:<12} {}; {}\n", indent, field.name, field.default_json.empty() ? "(required)" : field.default_json, field.doc, allowed_values(field));
+    print_fields(field.fields, indent + "  ");
+  }
+}
+
+ExitCode show(const std::string& name, bool json) {
+  const RuleInfo& rule = find_rule(name);
+  if (json) {
+    fmt::print("{}\n", describe(rule).dump(2));
+    return ExitCode::ok;
+  }
+  fmt::print("{}: {}\n\n  direction  {}\n  symmetry   {}\n  source     {}\n\noptions (default, meaning, allowed):\n", rule.name, rule.summary, rule.equation, rule.symmetry, rule.source);
+  print_fields(common_fields(), "  ");
+  print_fields(rule.fields, "  ");
+  return ExitCode::ok;
+}
+
+ExitCode list(bool json) {
+  if (json) {
+    nlohmann::json out = nlohmann::json::array();
+    for (const RuleInfo& rule : rules()) out.push_back(describe(rule));
+    fmt::print("{}\n", out.dump(2));
+    return ExitCode::ok;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const RuleInfo& rule : rules()) {
+    std::vector<std::string> options = names_of(rule.fields);
+    rows.push_back({std::string(rule.name), std::string(rule.equation), std::string(rule.symmetry), join(options), std::string(rule.source)});
+  }
+  fmt::print("{}", text_table({"rule", "direction U", "equivariant under", "options", "source"}, rows));
+  fmt::print("\nEvery entry also has: {}. `equisweep rules show NAME` has the rest.\n", join(names_of(common_fields())));
+  return ExitCode::ok;
+}
+
+}  // namespace
+
+void add_rules(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand("rules",
+      "The update rules: equation, symmetry, options, source.\n\n"
+      "  equisweep rules\n"
+      "  equisweep rules show muon\n"
+      "  equisweep rules verify recordings/         replay updates recorded from another implementation\n");
+  command->require_subcommand(0, 1);
+  auto json = std::make_shared<bool>(false);
+  command->add_flag("--json", *json, "machine-readable");
+  command->callback([&action, command, json] {
+    if (command->get_subcommands().empty()) action = [json] { return list(*json); };
+  });
+
+  CLI::App* show_command = command->add_subcommand("show", "One rule in full.\n\n  equisweep rules show row_norm\n");
+  auto name = std::make_shared<std::string>();
+  show_command->add_option("name", *name, "name of the rule")->required();
+  show_command->add_flag("--json", *json, "machine-readable");
+  show_command->callback([&action, name, json] { action = [name, json] { return show(*name, *json); }; });
+
+  CLI::App* verify = command->add_subcommand("verify",
+      "Replays recorded updates (one .safetensors and one .json a case; docs/rules.md) and compares the weights after every step.\n"
+      "Exit code 1 if a case is past its tolerance.\n\n"
+      "  equisweep rules verify tests/golden/optim/pure\n");
+  auto folders = std::make_shared<std::vector<std::filesystem::path>>();
+  verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
+  verify->callback([&action, folders] { action = [folders] { return verify_rules(*folders); }; });
+}
+
+}  // namespace equisweep

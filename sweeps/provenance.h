@@ -1,0 +1,18 @@
+#pragma once
+// What made a run: program, libraries, hardware, command. Stored with every attempt and printed by `equisweep doctor`.
+
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+
+namespace equisweep {
+
+/// {"equisweep": version, "commit": ..., "modified": bool, "libtorch": ..., "compiler": ..., "sqlite": ..., "host": ..., "os": ...,
+///  "cpu": ..., "cores": n, "memory_bytes": n, "bf16": "amx" | "avx512" | "emulated", "cuda": {...}, "command": [...]}
+nlohmann::json provenance();
+
+/// Whether LibTorch can use a CUDA device here, and if not, why, in words.
+std::string cuda_status();
+/// Number of CUDA devices that LibTorch can use (0 without a driver).
+int cuda_device_count();
+
+}  // namespace equisweep

@@ -1,0 +1,180 @@
+#include "sweeps/trainer.h"
+
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <unordered_map>
+
+#include "analysis/diagnostics/diagnostics.h"
+#include "core/data/batches.h"
+#include "models/models.h"
+#include "optimizers/optimizer.h"
+#include "optimizers/schedule.h"
+
+namespace equisweep {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+/// Precision of a run: dtype of the stored weights and of products and activations.
+struct Precision {
+  at::ScalarType weights, compute;
+};
+
+Precision precision_of(const std::string& name) {
+  if (name == "fp64") return {at::kDouble, at::kDouble};
+  if (name == "bf16") return {at::kFloat, at::kBFloat16};
+  TORCH_CHECK(name == "fp32", "unknown precision ", name);
+  return {at::kFloat, at::kFloat};
+}
+
+std::string shape_json(const at::Tensor& t) { return nlohmann::json(t.sizes().vec()).dump(); }
+
+}  // namespace
+
+struct Trainer::Impl {
+  Impl(const nlohmann::json& cfg, Corpus corpus, at::Device dev, RunStore& run_store)
+      : config(cfg), device(dev), store(run_store), model(make_model(cfg.at("model"))), schedule(cfg.at("schedule"), steps()),
+        batches(std::move(corpus), cfg.at("data").at("seq_len"), cfg.at("data").at("batch_tokens"), cfg.at("data").at("seed"),
+                cfg.at("data").at("target_offset")) {
+    const Precision precision = precision_of(cfg.at("train").at("precision"));
+    initialize(*model, cfg.at("seed").get<std::uint64_t>());
+    for (Param& p : model->params()) p.tensor.set_data(p.tensor.detach().to(device, precision.weights));
+    model->set_compute_dtype(precision.compute);
+    optimizer = std::make_unique<Optimizer>(model->params(), cfg.at("stack"), /*allow_unused=*/true);
+    register_blocks();
+  }
+
+  std::int64_t steps() const { return config.at("train").at("steps"); }
+  std::int64_t batch_tokens() const { return config.at("data").at("batch_tokens"); }
+
+  /// Numbers the weights, writes them down, and switches the diagnostics on that the sweep file asks for.
+  void register_blocks() {
+    std::vector<Role> roles;
+    for (const Param& p : model->params()) roles.push_back(p.role);
+    std::unordered_map<std::string, std::string> entry_of;
+    for (const auto& [role, entry] : assign_roles(config.at("stack"), roles, /*allow_unused=*/true))
+      entry_of.emplace(name_of(role), entry);
+    std::vector<BlockRow> rows;
+    std::unordered_map<std::string, std::int64_t> number;
+    for (const Param& p : model->params()) {
+      const std::string role(name_of(p.role));
+      const std::string& entry = entry_of.at(role);
+      const auto block = static_cast<std::int64_t>(rows.size());
+      number.emplace(p.name, block);
+      rows.push_back({block, p.name, role, p.layer, shape_json(p.tensor), entry, config.at("stack").at(entry).at("rule")});
+    }
+    store.add_blocks(rows);
+    diagnostics = make_diagnostics(config.at("log"), store, number);
+    for (auto& d : diagnostics) optimizer->add_observer(d.get());
+  }
+
+  Outcome run(const TrainerHooks& hooks);
+  void evaluate(std::int64_t step, const TrainerHooks& hooks);
+  std::string divergence(std::int64_t step, double loss, double grad_norm) const;
+
+  nlohmann::json config;
+  at::Device device;
+  RunStore& store;
+  std::unique_ptr<LanguageModel> model;
+  Schedule schedule;
+  Batches batches;
+  std::unique_ptr<Optimizer> optimizer;
+  std::vector<std::unique_ptr<Diagnostic>> diagnostics;
+  double training_seconds = 0;  ///< evaluation left out
+  double last_loss = 0;
+};
+
+/// Why the run has diverged at this step, or "".
+std::string Trainer::Impl::divergence(std::int64_t step, double loss, double grad_norm) const {
+  const auto& stop = config.at("stop");
+  if (stop.at("nonfinite").get<bool>()) {
+    if (!std::isfinite(loss)) return fmt::format("loss is {} at step {}", loss, step);
+    if (!std::isfinite(grad_norm)) return fmt::format("gradient norm is {} at step {}", grad_norm, step);
+  }
+  if (stop.contains("loss_above")) {
+    const double value = stop.at("loss_above").at("value");
+    if (step > stop.at("loss_above").at("after").get<std::int64_t>() && !(loss <= value))
+      return fmt::format("loss {} is above {} at step {}", loss, value, step);
+  }
+  return "";
+}
+
+void Trainer::Impl::evaluate(std::int64_t step, const TrainerHooks& hooks) {
+  const at::NoGradGuard no_grad;
+  const std::int64_t n = batches.val_batches(config.at("train").at("eval").at("tokens"));
+  double sum = 0;
+  std::int64_t tokens = 0;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const Batch batch = batches.val(i);
+    const Forward f = model->forward(batch.tokens_BT.to(device));
+    const auto count = batch.tokens_BT.numel();
+    sum += model->loss(f.hidden_BTD, batch.targets_BT.to(device)).item<double>() * static_cast<double>(count);
+    tokens += count;
+    hooks.progress({step, steps(), last_loss, 0, "eval"});
+  }
+  EvalRow row{.step = step, .tokens = step * batch_tokens(), .seconds = training_seconds, .loss = sum / static_cast<double>(tokens),
+              .bits_per_byte = std::nullopt, .eval_tokens = tokens};
+  if (const auto& width = batches.corpus().bytes_per_token) row.bits_per_byte = row.loss / (std::numbers::ln2 * *width);
+  store.add(row);
+}
+
+Outcome Trainer::Impl::run(const TrainerHooks& hooks) {
+  const double grad_clip = config.at("train").at("grad_clip");
+  const std::int64_t eval_every = config.at("train").at("eval").at("every");
+  evaluate(0, hooks);
+  for (std::int64_t step = 1; step <= steps(); ++step) {
+    const auto start = Clock::now();
+    const Batch batch = batches.train(step);
+    optimizer->zero_grad();
+    const Forward f = model->forward(batch.tokens_BT.to(device));
+    const at::Tensor loss_tensor = model->loss(f.hidden_BTD, batch.targets_BT.to(device));
+    loss_tensor.backward();
+    const at::Tensor norm = optimizer->gradient_norm();
+    const double loss = loss_tensor.item<double>(), grad_norm = norm.item<double>();
+
+    StepRow row{.step = step, .tokens = step * batch_tokens(), .seconds = 0, .loss = loss, .lr = 0, .grad_norm = grad_norm,
+                .step_seconds = 0, .optimizer_seconds = 0, .diagnostics_seconds = 0};
+    const double factor = schedule.factor(step);
+    row.lr = optimizer->learning_rates(factor).front().second;
+    const std::string why = divergence(step, loss, grad_norm);
+    if (why.empty()) {
+      const auto update_start = Clock::now();
+      if (grad_clip > 0) optimizer->clip(norm, grad_clip);
+      optimizer->step(factor);
+      for (const auto& d : diagnostics) row.diagnostics_seconds += d->take_seconds();
+      row.optimizer_seconds = seconds_since(update_start) - row.diagnostics_seconds;
+    }
+    row.step_seconds = seconds_since(start);
+    training_seconds += row.step_seconds;
+    row.seconds = training_seconds;
+    last_loss = loss;
+    store.add(row);
+    if (!why.empty()) {
+      store.add_event(step, "diverged", why);
+      return {RunState::diverged, why};
+    }
+    hooks.progress({step, steps(), loss, static_cast<double>(batch_tokens()) / row.step_seconds, "train"});
+    if (step % eval_every == 0 || step == steps()) evaluate(step, hooks);
+    if (step < steps() && hooks.stop_requested()) {
+      store.add_event(step, "preempted", "asked to stop");
+      return {RunState::preempted, fmt::format("asked to stop after step {}", step)};
+    }
+  }
+  return {RunState::done, ""};
+}
+
+Trainer::Trainer(const nlohmann::json& config, Corpus corpus, at::Device device, RunStore& store)
+    : impl_(std::make_unique<Impl>(config, std::move(corpus), device, store)) {}
+Trainer::~Trainer() = default;
+Outcome Trainer::run(const TrainerHooks& hooks) { return impl_->run(hooks); }
+std::int64_t Trainer::parameters() const { return impl_->model->parameter_count(); }
+std::int64_t Trainer::state_bytes() const { return impl_->optimizer->state_bytes(); }
+
+}  // namespace equisweep
