@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "core/matrix_view.h"
 #include "core/role.h"
@@ -17,6 +18,10 @@ enum class Init {
   ones,
   zeros,
 };
+
+constexpr std::string_view name_of(Init init) {
+  return init == Init::normal ? "normal(0, 0.02)" : init == Init::ones ? "ones" : "zeros";
+}
 
 /// One weight of a model. The model makes it; the Optimizer claims it, moves its storage into a bank (the handle stays
 /// valid) and is the only writer of `tensor` afterwards.

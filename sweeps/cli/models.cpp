@@ -18,7 +18,7 @@ std::string count_text(std::int64_t n) {
 
 std::map<std::string, std::int64_t> parameters_by_role(const std::string& model) {
   std::map<std::string, std::int64_t> out;
-  for (const ParamInfo& p : parameter_list(resolve_model(model, nlohmann::json::object()))) out[p.role] += p.parameters;
+  for (const Param& p : describe_params(resolve_model(model, nlohmann::json::object()))) out[std::string(name_of(p.role))] += p.tensor.numel();
   return out;
 }
 
@@ -47,7 +47,9 @@ ExitCode describe(const std::string& name) {
   const nlohmann::json config = resolve_model(name, nlohmann::json::object());
   fmt::print("{}\n\n", config.dump());
   std::vector<std::vector<std::string>> rows;
-  for (const ParamInfo& p : parameter_list(config)) rows.push_back({p.name, p.shape, p.role, p.layout, p.init, std::to_string(p.parameters)});
+  for (const Param& p : describe_params(config))
+    rows.push_back({p.name, nlohmann::json(p.tensor.sizes().vec()).dump(), std::string(name_of(p.role)), std::string(name_of(p.layout.kind)),
+                    std::string(name_of(p.init)), std::to_string(p.tensor.numel())});
   fmt::print("{}", text_table({"weight", "shape", "role", "layout", "init", "parameters"}, rows));
   return ExitCode::ok;
 }
