@@ -7,16 +7,17 @@
 
 namespace equisweep {
 
-/// Canonical text of a JSON value: sorted keys, no spaces, numbers in one form (integral values without a point, others in the
-/// shortest digits that read back exactly), UTF-8 as is. Two values with equal meaning have equal text. Throws UsageError on
-/// NaN and infinities.
+/// Canonical text of a JSON value: sorted keys, no spaces, numbers in one form (integral values without a point, others in
+/// the shortest digits that read back exactly), UTF-8 as is. Two values with equal meaning have equal text. Throws
+/// UsageError on NaN and infinities.
 std::string canonical(const nlohmann::json& value);
 
 /// First 16 hex digits of the XXH3-128 of the canonical text of `config`.
 std::string job_id(const nlohmann::json& config);
 
 /// One point of a sweep. `config` is complete: everything that decides the result and nothing else, namely
-///   {"data": {corpus, seq_len, batch_tokens, seed, target_offset}, "log": {...}, "model": {...models.h...}, "schedule": {...},
+///   {"data": {corpus, seq_len, batch_tokens, seed, target_offset}, "log": {...}, "model": {...models.h...}, "schedule":
+///   {...},
 ///    "seed": 0, "stack": {entry: {...rules.h, complete, lr already multiplied by lr_scale...}}, "stop": {...},
 ///    "train": {steps, precision, grad_clip, eval: {every, tokens}}}
 /// Names, notes and resources are not part of it.

@@ -6,7 +6,8 @@
 
 namespace equisweep {
 
-/// {"equisweep": version, "commit": ..., "modified": bool, "libtorch": ..., "compiler": ..., "sqlite": ..., "host": ..., "os": ...,
+/// {"equisweep": version, "commit": ..., "modified": bool, "libtorch": ..., "compiler": ..., "sqlite": ..., "host": ...,
+/// "os": ...,
 ///  "cpu": ..., "cores": n, "memory_bytes": n, "bf16": "amx" | "avx512" | "emulated", "cuda": {...}, "command": [...]}
 nlohmann::json provenance();
 

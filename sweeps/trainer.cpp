@@ -5,9 +5,11 @@
 
 #include <chrono>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <numbers>
 #include <unordered_map>
+#include <utility>
 
 #include "analysis/diagnostics/diagnostics.h"
 #include "core/data/batches.h"
@@ -36,13 +38,37 @@ Precision precision_of(const std::string& name) {
 
 std::string shape_json(const at::Tensor& t) { return nlohmann::json(t.sizes().vec()).dump(); }
 
+/// A diagnostic whose time on the host is taken, so that its cost stands beside its results.
+class TimedDiagnostic : public StepObserver {
+ public:
+  explicit TimedDiagnostic(std::unique_ptr<Diagnostic> inner) : inner_(std::move(inner)) {}
+
+  bool wants(std::int64_t step) const override { return inner_->wants(step); }
+  void observe(const BankStep& bank) override {
+    const auto start = Clock::now();
+    inner_->observe(bank);
+    seconds_ += seconds_since(start);
+  }
+  void flush() { inner_->flush(); }
+  /// Time since the last call.
+  double take_seconds() { return std::exchange(seconds_, 0.0); }
+
+ private:
+  std::unique_ptr<Diagnostic> inner_;
+  double seconds_ = 0;
+};
+
 }  // namespace
 
 struct Trainer::Impl {
   Impl(const nlohmann::json& cfg, Corpus corpus, at::Device dev, RunStore& run_store)
-      : config(cfg), device(dev), store(run_store), model(make_model(cfg.at("model"))), schedule(cfg.at("schedule"), steps()),
-        batches(std::move(corpus), cfg.at("data").at("seq_len"), cfg.at("data").at("batch_tokens"), cfg.at("data").at("seed"),
-                cfg.at("data").at("target_offset")) {
+      : config(cfg),
+        device(dev),
+        store(run_store),
+        model(make_model(cfg.at("model"))),
+        schedule(cfg.at("schedule"), steps()),
+        batches(std::move(corpus), cfg.at("data").at("seq_len"), cfg.at("data").at("batch_tokens"),
+                cfg.at("data").at("seed"), cfg.at("data").at("target_offset")) {
     const Precision precision = precision_of(cfg.at("train").at("precision"));
     initialize(*model, cfg.at("seed").get<std::uint64_t>());
     for (Param& p : model->params()) p.tensor.set_data(p.tensor.detach().to(device, precision.weights));
@@ -62,7 +88,7 @@ struct Trainer::Impl {
     for (const auto& [role, entry] : assign_roles(config.at("stack"), roles, /*allow_unused=*/true))
       entry_of.emplace(name_of(role), entry);
     std::vector<BlockRow> rows;
-    std::unordered_map<std::string, std::int64_t> number;
+    std::map<std::string, std::int64_t> number;
     for (const Param& p : model->params()) {
       const std::string role(name_of(p.role));
       const std::string& entry = entry_of.at(role);
@@ -71,11 +97,14 @@ struct Trainer::Impl {
       rows.push_back({block, p.name, role, p.layer, shape_json(p.tensor), entry, config.at("stack").at(entry).at("rule")});
     }
     store.add_blocks(rows);
-    diagnostics = make_diagnostics(config.at("log"), store, number);
-    for (auto& d : diagnostics) optimizer->add_observer(d.get());
+    for (const auto& [name, options] : config.at("log").items()) {
+      diagnostics.push_back(std::make_unique<TimedDiagnostic>(find_diagnostic(name).make(options, {store, number})));
+      optimizer->add_observer(diagnostics.back().get());
+    }
   }
 
   Outcome run(const TrainerHooks& hooks);
+  Outcome train(const TrainerHooks& hooks);
   void evaluate(std::int64_t step, const TrainerHooks& hooks);
   std::string divergence(std::int64_t step, double loss, double grad_norm) const;
 
@@ -86,7 +115,7 @@ struct Trainer::Impl {
   Schedule schedule;
   Batches batches;
   std::unique_ptr<Optimizer> optimizer;
-  std::vector<std::unique_ptr<Diagnostic>> diagnostics;
+  std::vector<std::unique_ptr<TimedDiagnostic>> diagnostics;
   double training_seconds = 0;  ///< evaluation left out
   double last_loss = 0;
 };
@@ -119,13 +148,23 @@ void Trainer::Impl::evaluate(std::int64_t step, const TrainerHooks& hooks) {
     tokens += count;
     hooks.progress({step, steps(), last_loss, 0, "eval"});
   }
-  EvalRow row{.step = step, .tokens = step * batch_tokens(), .seconds = training_seconds, .loss = sum / static_cast<double>(tokens),
-              .bits_per_byte = std::nullopt, .eval_tokens = tokens};
+  EvalRow row{.step = step,
+              .tokens = step * batch_tokens(),
+              .seconds = training_seconds,
+              .loss = sum / static_cast<double>(tokens),
+              .bits_per_byte = std::nullopt,
+              .eval_tokens = tokens};
   if (const auto& width = batches.corpus().bytes_per_token) row.bits_per_byte = row.loss / (std::numbers::ln2 * *width);
   store.add(row);
 }
 
 Outcome Trainer::Impl::run(const TrainerHooks& hooks) {
+  Outcome outcome = train(hooks);
+  for (const auto& d : diagnostics) d->flush();
+  return outcome;
+}
+
+Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
   const double grad_clip = config.at("train").at("grad_clip");
   const std::int64_t eval_every = config.at("train").at("eval").at("every");
   evaluate(0, hooks);
@@ -139,8 +178,15 @@ Outcome Trainer::Impl::run(const TrainerHooks& hooks) {
     const at::Tensor norm = optimizer->gradient_norm();
     const double loss = loss_tensor.item<double>(), grad_norm = norm.item<double>();
 
-    StepRow row{.step = step, .tokens = step * batch_tokens(), .seconds = 0, .loss = loss, .lr = 0, .grad_norm = grad_norm,
-                .step_seconds = 0, .optimizer_seconds = 0, .diagnostics_seconds = 0};
+    StepRow row{.step = step,
+                .tokens = step * batch_tokens(),
+                .seconds = 0,
+                .loss = loss,
+                .lr = 0,
+                .grad_norm = grad_norm,
+                .step_seconds = 0,
+                .optimizer_seconds = 0,
+                .diagnostics_seconds = 0};
     const double factor = schedule.factor(step);
     row.lr = optimizer->learning_rates(factor).front().second;
     const std::string why = divergence(step, loss, grad_norm);

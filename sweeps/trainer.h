@@ -33,9 +33,9 @@ struct Outcome {
 };
 
 /// Trains one job. `config` is that of a Job (sweeps/job.h). What it does in step t = 1..steps:
-///   forward and backward on batch t; loss or gradient norm not finite, or loss above stop.loss_above: diverged, before the update;
-///   clip the gradient to grad_clip; update with learning rates times schedule(t); write the step's row;
-///   evaluate after every eval.every steps and after the last one (and before the first).
+///   forward and backward on batch t; loss or gradient norm not finite, or loss above stop.loss_above: diverged, before the
+///   update; clip the gradient to grad_clip; update with learning rates times schedule(t); write the step's row; evaluate
+///   after every eval.every steps and after the last one (and before the first).
 class Trainer {
  public:
   Trainer(const nlohmann::json& config, Corpus corpus, at::Device device, RunStore& store);

@@ -51,7 +51,8 @@ nlohmann::json read_config(const std::filesystem::path& file) {
   try {
     return nlohmann::json::parse(in);
   } catch (const nlohmann::json::parse_error& e) {
-    throw DataError(file.string(), fmt::format("is not the config of a job (byte {}); delete the folder and run the sweep again", e.byte));
+    throw DataError(file.string(),
+                    fmt::format("is not the config of a job (byte {}); delete the folder and run the sweep again", e.byte));
   }
 }
 
@@ -65,12 +66,18 @@ class ProgressWriter {
     if (p.step != p.steps && now - last_ < std::chrono::milliseconds(250)) return;
     last_ = now;
     if (fd_ >= 0) {
-      const std::string line = nlohmann::json({{"step", p.step}, {"steps", p.steps}, {"loss", p.loss},
-                                               {"tokens_per_second", p.tokens_per_second}, {"phase", p.phase}}).dump() + "\n";
+      const std::string line = nlohmann::json({{"step", p.step},
+                                               {"steps", p.steps},
+                                               {"loss", p.loss},
+                                               {"tokens_per_second", p.tokens_per_second},
+                                               {"phase", p.phase}})
+                                   .dump() +
+                               "\n";
       // A line is shorter than PIPE_BUF, so it goes whole or not at all; a full pipe loses one update, which is no harm.
       [[maybe_unused]] const auto written = ::write(fd_, line.data(), line.size());
     }
-    if (verbose_) fmt::print(stderr, "step {}/{}  loss {:.4f}  {:.0f} tokens/s\n", p.step, p.steps, p.loss, p.tokens_per_second);
+    if (verbose_)
+      fmt::print(stderr, "step {}/{}  loss {:.4f}  {:.0f} tokens/s\n", p.step, p.steps, p.loss, p.tokens_per_second);
   }
 
  private:
@@ -96,8 +103,7 @@ std::int64_t newest_attempt(const std::filesystem::path& run_db) {
 
 /// The job itself; whatever it throws is what became of the run.
 Outcome train_job(const WorkerOptions& options, const nlohmann::json& config, RunStore& store, AttemptEnd& end) {
-  const std::filesystem::path corpora =
-      options.corpora.empty() ? options.run_dir / "../../../corpora" : options.corpora;
+  const std::filesystem::path corpora = options.corpora.empty() ? options.run_dir / "../../../corpora" : options.corpora;
   const auto& data = config.at("data");
   Corpus corpus = open_corpus(data.at("corpus"), config.at("model").at("vocab"), data.at("seed"), corpora);
   const std::string info = to_json(corpus.info);

@@ -28,7 +28,8 @@ void add_validate(CLI::App& program, Action& action);
 /// Adds `--results DIR`: where sweeps and prepared corpora live; default `results`, or $EQUISWEEP_RESULTS.
 inline void add_results_option(CLI::App& command, std::filesystem::path& results) {
   command.add_option("--results", results, "folder of all sweeps and prepared corpora")
-      ->envname("EQUISWEEP_RESULTS")->default_val("results");
+      ->envname("EQUISWEEP_RESULTS")
+      ->default_val("results");
 }
 
 }  // namespace equisweep

@@ -42,7 +42,8 @@ Check check_results(const std::filesystem::path& results) {
   if (error || ::access(results.c_str(), W_OK) != 0 || ::statvfs(results.c_str(), &disk) != 0)
     return {"results folder", false, results.string() + " cannot be written", "choose another with --results DIR"};
   const double free_gb = static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize) / 1e9;
-  return {"results folder", free_gb > 1, fmt::format("{} ({:.1f} GB free)", results.string(), free_gb), "make room: a sweep needs a few MB a run"};
+  return {"results folder", free_gb > 1, fmt::format("{} ({:.1f} GB free)", results.string(), free_gb),
+          "make room: a sweep needs a few MB a run"};
 }
 
 ExitCode examine(const std::filesystem::path& results, bool json) {
@@ -58,9 +59,11 @@ ExitCode examine(const std::filesystem::path& results, bool json) {
   if (json) {
     fmt::print("{}\n", nlohmann::json({{"facts", facts}, {"checks", list}}).dump(2));
   } else {
-    for (const auto& [key, value] : facts.items()) fmt::print("{:<14} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    for (const auto& [key, value] : facts.items())
+      fmt::print("{:<14} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
     fmt::print("\n");
-    for (const Check& c : checks) fmt::print("{:<4} {:<15} {}\n", c.good ? "ok" : "FAIL", c.what, c.good ? c.found : "missing: " + c.remedy);
+    for (const Check& c : checks)
+      fmt::print("{:<4} {:<15} {}\n", c.good ? "ok" : "FAIL", c.what, c.good ? c.found : "missing: " + c.remedy);
   }
   return all_good ? ExitCode::ok : ExitCode::some_failed;
 }
@@ -68,10 +71,11 @@ ExitCode examine(const std::filesystem::path& results, bool json) {
 }  // namespace
 
 void add_doctor(CLI::App& program, Action& action) {
-  CLI::App* command = program.add_subcommand("doctor",
-      "What this machine offers and what is missing. Exit code 1 if a check fails.\n\n"
-      "  equisweep doctor\n"
-      "  equisweep doctor --json\n");
+  CLI::App* command =
+      program.add_subcommand("doctor",
+                             "What this machine offers and what is missing. Exit code 1 if a check fails.\n\n"
+                             "  equisweep doctor\n"
+                             "  equisweep doctor --json\n");
   auto results = std::make_shared<std::filesystem::path>();
   auto json = std::make_shared<bool>(false);
   add_results_option(*command, *results);

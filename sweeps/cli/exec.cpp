@@ -5,15 +5,20 @@ namespace equisweep {
 
 void add_exec(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand("exec",
-      "Trains one job in the foreground: what a worker of `equisweep run` does.\n\n"
-      "  equisweep exec results/demo/runs/1f0c93a4b7d2e658 --verbose\n");
+                                             "Trains one job in the foreground: what a worker of `equisweep run` does.\n\n"
+                                             "  equisweep exec results/demo/runs/1f0c93a4b7d2e658 --verbose\n");
   auto options = std::make_shared<WorkerOptions>();
-  command->add_option("run_dir", options->run_dir, "a folder of results/<sweep>/runs, with config.yaml")->required()->check(CLI::ExistingDirectory);
-  command->add_option("--attempt", options->attempt, "number of this attempt; default: one more than the newest")->check(CLI::PositiveNumber);
+  command->add_option("run_dir", options->run_dir, "a folder of results/<sweep>/runs, with config.yaml")
+      ->required()
+      ->check(CLI::ExistingDirectory);
+  command->add_option("--attempt", options->attempt, "number of this attempt; default: one more than the newest")
+      ->check(CLI::PositiveNumber);
   command->add_option("--device", options->device, "cpu or cuda:N")->capture_default_str();
   command->add_option("--threads", options->threads, "CPU threads; default: all cores")->check(CLI::PositiveNumber);
-  command->add_option("--corpora", options->corpora, "folder of prepared corpora; default: corpora beside the sweep's folder");
-  command->add_option("--progress-fd", options->progress_fd, "file descriptor for progress, one JSON object a line")->check(CLI::NonNegativeNumber);
+  command->add_option("--corpora", options->corpora,
+                      "folder of prepared corpora; default: corpora beside the sweep's folder");
+  command->add_option("--progress-fd", options->progress_fd, "file descriptor for progress, one JSON object a line")
+      ->check(CLI::NonNegativeNumber);
   command->add_flag("--verbose", options->verbose, "progress on stderr");
   command->callback([&action, options] { action = [options] { return run_worker(*options); }; });
 }

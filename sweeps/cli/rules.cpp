@@ -10,21 +10,30 @@ namespace equisweep {
 namespace {
 
 nlohmann::json describe(const Field& field) {
-  nlohmann::json out = {{"name", field.name}, {"default", field.default_json.empty() ? nlohmann::json() : nlohmann::json::parse(field.default_json)},
-                        {"required", field.default_json.empty()}, {"allowed", allowed_values(field)}, {"doc", field.doc}};
+  nlohmann::json out = {
+      {"name", field.name},
+      {"default", field.default_json.empty() ? nlohmann::json() : nlohmann::json::parse(field.default_json)},
+      {"required", field.default_json.empty()},
+      {"allowed", allowed_values(field)},
+      {"doc", field.doc}};
   for (const Field& inner : field.fields) out["fields"].push_back(describe(inner));
   return out;
 }
 
 nlohmann::json describe(const RuleInfo& rule) {
-  nlohmann::json out = {{"name", rule.name}, {"summary", rule.summary}, {"equation", rule.equation}, {"symmetry", rule.symmetry}, {"source", rule.source}};
+  nlohmann::json out = {{"name", rule.name},
+                        {"summary", rule.summary},
+                        {"equation", rule.equation},
+                        {"symmetry", rule.symmetry},
+                        {"source", rule.source}};
   for (const Field& field : rule.fields) out["options"].push_back(describe(field));
   return out;
 }
 
 void print_fields(std::span<const Field> fields, const std::string& indent) {
   for (const Field& field : fields) {
-    fmt::print("{}{:<16} {:<12} {}; {}\n", indent, field.name, field.default_json.empty() ? "(required)" : field.default_json, field.doc, allowed_values(field));
+    fmt::print("{}{:<16} {:<12} {}; {}\n", indent, field.name,
+               field.default_json.empty() ? "(required)" : field.default_json, field.doc, allowed_values(field));
     print_fields(field.fields, indent + "  ");
   }
 }
@@ -35,7 +44,8 @@ ExitCode show(const std::string& name, bool json) {
     fmt::print("{}\n", describe(rule).dump(2));
     return ExitCode::ok;
   }
-  fmt::print("{}: {}\n\n  direction  {}\n  symmetry   {}\n  source     {}\n\noptions (default, meaning, allowed):\n", rule.name, rule.summary, rule.equation, rule.symmetry, rule.source);
+  fmt::print("{}: {}\n\n  direction  {}\n  symmetry   {}\n  source     {}\n\noptions (default, meaning, allowed):\n",
+             rule.name, rule.summary, rule.equation, rule.symmetry, rule.source);
   print_fields(common_fields(), "  ");
   print_fields(rule.fields, "  ");
   return ExitCode::ok;
@@ -51,7 +61,8 @@ ExitCode list(bool json) {
   std::vector<std::vector<std::string>> rows;
   for (const RuleInfo& rule : rules()) {
     std::vector<std::string> options = names_of(rule.fields);
-    rows.push_back({std::string(rule.name), std::string(rule.equation), std::string(rule.symmetry), join(options), std::string(rule.source)});
+    rows.push_back({std::string(rule.name), std::string(rule.equation), std::string(rule.symmetry), join(options),
+                    std::string(rule.source)});
   }
   fmt::print("{}", text_table({"rule", "direction U", "equivariant under", "options", "source"}, rows));
   fmt::print("\nEvery entry also has: {}. `equisweep rules show NAME` has the rest.\n", join(names_of(common_fields())));
@@ -61,7 +72,8 @@ ExitCode list(bool json) {
 }  // namespace
 
 void add_rules(CLI::App& program, Action& action) {
-  CLI::App* command = program.add_subcommand("rules",
+  CLI::App* command = program.add_subcommand(
+      "rules",
       "The update rules: equation, symmetry, options, source.\n\n"
       "  equisweep rules\n"
       "  equisweep rules show muon\n"
@@ -80,9 +92,10 @@ void add_rules(CLI::App& program, Action& action) {
   show_command->callback([&action, name, json] { action = [name, json] { return show(*name, *json); }; });
 
   CLI::App* verify = command->add_subcommand("verify",
-      "Replays recorded updates (one .safetensors and one .json a case; docs/rules.md) and compares the weights after every step.\n"
-      "Exit code 1 if a case is past its tolerance.\n\n"
-      "  equisweep rules verify tests/golden/optim/pure\n");
+                                             "Replays recorded updates (one .safetensors and one .json a case; "
+                                             "docs/rules.md) and compares the weights after every step.\n"
+                                             "Exit code 1 if a case is past its tolerance.\n\n"
+                                             "  equisweep rules verify tests/golden/optim/pure\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
   verify->callback([&action, folders] { action = [folders] { return verify_rules(*folders); }; });

@@ -11,7 +11,9 @@ namespace equisweep {
 namespace {
 
 bool is_number_like(std::string_view cell) {
-  return cell.empty() || cell == "-" || (cell.find_first_of("0123456789") != cell.npos && std::string_view("0123456789+-.").find(cell[0]) != std::string_view::npos);
+  return cell.empty() || cell == "-" ||
+         (cell.find_first_of("0123456789") != cell.npos &&
+          std::string_view("0123456789+-.").find(cell[0]) != std::string_view::npos);
 }
 
 }  // namespace

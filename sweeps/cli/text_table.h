@@ -6,8 +6,8 @@
 
 namespace equisweep {
 
-/// Lines of `rows` under `header`, columns two spaces apart. A column whose cells all begin with a digit, sign or dash is set
-/// to the right. Cells are made printable (no control characters).
+/// Lines of `rows` under `header`, columns two spaces apart. A column whose cells all begin with a digit, sign or dash is
+/// set to the right. Cells are made printable (no control characters).
 std::string text_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
 
 }  // namespace equisweep

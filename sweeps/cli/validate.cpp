@@ -7,9 +7,10 @@
 namespace equisweep {
 
 void add_validate(CLI::App& program, Action& action) {
-  CLI::App* command = program.add_subcommand("validate",
-      "Reads a sweep file and lists every mistake in it. Exit code 2 if there is one.\n\n"
-      "  equisweep validate sweeps/examples/demo.yaml\n");
+  CLI::App* command =
+      program.add_subcommand("validate",
+                             "Reads a sweep file and lists every mistake in it. Exit code 2 if there is one.\n\n"
+                             "  equisweep validate sweeps/examples/demo.yaml\n");
   auto file = std::make_shared<std::filesystem::path>();
   auto sets = std::make_shared<std::vector<std::string>>();
   command->add_option("file", *file, "sweep file")->required();
