@@ -1,0 +1,16 @@
+#pragma once
+// Where a sweep lives: results/<name>/{sweep.db, runs/<id>/, report/}.
+
+#include <filesystem>
+#include <string>
+
+namespace equisweep {
+
+/// The folder of `sweep`, which is a name under `results`, a folder with a sweep.db, or that file itself. Throws Error with exit
+/// code 3 (nothing matches) naming the sweeps that there are and the nearest.
+std::filesystem::path find_sweep(const std::filesystem::path& results, const std::string& sweep);
+
+/// Where the prepared corpora of all sweeps live.
+inline std::filesystem::path corpora_folder(const std::filesystem::path& results) { return results / "corpora"; }
+
+}  // namespace equisweep

@@ -1,0 +1,36 @@
+#pragma once
+// Runs a program and waits for it, without a shell.
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace equisweep::testing {
+
+struct ProcessResult {
+  int exit_code = -1;  ///< 128 + signal if it was killed
+  std::string out, err;
+};
+
+/// Runs argv[0] with `argv` in folder `cwd`; `env` is added to this process's environment.
+ProcessResult run_process(const std::vector<std::string>& argv, const std::filesystem::path& cwd,
+                          const std::map<std::string, std::string>& env = {});
+
+/// A fresh folder that is removed with everything in it when the object goes.
+class TemporaryFolder {
+ public:
+  TemporaryFolder();
+  ~TemporaryFolder();
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+void write_text(const std::filesystem::path& file, const std::string& text);
+std::string read_text(const std::filesystem::path& file);
+
+}  // namespace equisweep::testing
