@@ -20,8 +20,8 @@ void show_progress(std::string_view what, std::int64_t bytes, std::int64_t total
 ExitCode prepare(const PrepareOptions& options) {
   const Manifest manifest = prepare_corpus(options, show_progress);
   if (isatty(STDERR_FILENO)) fmt::print(stderr, "\r\033[K");
-  fmt::print("{}: vocabulary {}, {} training and {} validation tokens\n", options.out.string(), manifest.vocabulary, manifest.train_tokens,
-             manifest.val_tokens);
+  fmt::print("{}: vocabulary {}, {} training and {} validation tokens\n", options.out.string(), manifest.vocabulary, manifest.train.tokens,
+             manifest.val.tokens);
   return ExitCode::ok;
 }
 
