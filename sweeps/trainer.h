@@ -16,14 +16,14 @@
 namespace equisweep {
 
 /// What a running job tells its supervisor, about four times a second.
-struct Progress {
+struct TrainingProgress {
   std::int64_t step = 0, steps = 0;
   double loss = 0, tokens_per_second = 0;
   const char* phase = "train";  ///< train | eval
 };
 
 struct TrainerHooks {
-  std::function<void(const Progress&)> progress = [](const Progress&) {};
+  std::function<void(const TrainingProgress&)> progress = [](const TrainingProgress&) {};
   std::function<bool()> stop_requested = [] { return false; };  ///< asked at the end of every step
 };
 

@@ -61,7 +61,7 @@ class ProgressWriter {
  public:
   ProgressWriter(int fd, bool verbose) : fd_(fd), verbose_(verbose) {}
 
-  void operator()(const Progress& p) {
+  void operator()(const TrainingProgress& p) {
     const auto now = std::chrono::steady_clock::now();
     if (p.step != p.steps && now - last_ < std::chrono::milliseconds(250)) return;
     last_ = now;
