@@ -1,7 +1,6 @@
 #include "sweeps/provenance.h"
 
 #include <ATen/Context.h>
-#include <ATen/detail/CUDAHooksInterface.h>
 #include <sqlite3.h>
 #include <sys/utsname.h>
 #include <torch/version.h>
@@ -12,6 +11,7 @@
 #include <thread>
 
 #include "equisweep_version.h"
+#include "sweeps/device.h"
 
 namespace equisweep {
 namespace {
@@ -44,8 +44,6 @@ std::vector<std::string> command_line() {
 }
 
 }  // namespace
-
-int cuda_device_count() { return at::Context::hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0; }
 
 std::string cuda_status() {
   if (!at::Context::hasCUDART()) return "LibTorch was built without CUDA: CPU slots are used";

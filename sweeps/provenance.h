@@ -13,7 +13,5 @@ nlohmann::json provenance();
 
 /// Whether LibTorch can use a CUDA device here, and if not, why, in words.
 std::string cuda_status();
-/// Number of CUDA devices that LibTorch can use (0 without a driver).
-int cuda_device_count();
 
 }  // namespace equisweep

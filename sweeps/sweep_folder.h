@@ -2,13 +2,20 @@
 // Where a sweep lives: results/<name>/{sweep.db, runs/<id>/, report/}.
 
 #include <filesystem>
+#include <map>
 #include <string>
+
+#include "core/run_state.h"
 
 namespace equisweep {
 
-/// The folder of `sweep`, which is a name under `results`, a folder with a sweep.db, or that file itself. Throws Error with exit
-/// code 3 (nothing matches) naming the sweeps that there are and the nearest.
+/// The folder of `sweep`, which is a name under `results`, a folder with a sweep.db, or that file itself. Throws Error with
+/// exit code 3 (nothing matches) naming the sweeps that there are and the nearest.
 std::filesystem::path find_sweep(const std::filesystem::path& results, const std::string& sweep);
+
+/// What the database of a sweep says of each job; empty if there is no database yet. Throws DatabaseError if it cannot be
+/// read.
+std::map<std::string, RunState> recorded_states(const std::filesystem::path& folder);
 
 /// Where the prepared corpora of all sweeps live.
 inline std::filesystem::path corpora_folder(const std::filesystem::path& results) { return results / "corpora"; }

@@ -1,4 +1,5 @@
 #include "sweeps/cli/command.h"
+#include "sweeps/launcher/local.h"
 #include "sweeps/worker.h"
 
 namespace equisweep {
@@ -20,7 +21,14 @@ void add_exec(CLI::App& program, Action& action) {
   command->add_option("--progress-fd", options->progress_fd, "file descriptor for progress, one JSON object a line")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--verbose", options->verbose, "progress on stderr");
-  command->callback([&action, options] { action = [options] { return run_worker(*options); }; });
+  auto parent = std::make_shared<int>(0);
+  command->add_option("--parent", *parent, "process that this one must not outlive")->check(CLI::PositiveNumber);
+  command->callback([&action, options, parent] {
+    action = [options, parent] {
+      if (*parent > 0) die_with_parent(*parent);
+      return run_worker(*options);
+    };
+  });
 }
 
 }  // namespace equisweep

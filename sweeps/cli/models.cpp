@@ -60,6 +60,16 @@ ExitCode describe(const std::string& name) {
   return ExitCode::ok;
 }
 
+ExitCode verify_all(const std::vector<std::filesystem::path>& folders) {
+  bool good = true;
+  for (const auto& folder : folders) {
+    const ParityReport report = verify_parity(folder);
+    fmt::print("{}\n", to_string(report));
+    good = good && report.ok();
+  }
+  return good ? ExitCode::ok : ExitCode::some_failed;
+}
+
 }  // namespace
 
 void add_models(CLI::App& program, Action& action) {
@@ -86,7 +96,7 @@ void add_models(CLI::App& program, Action& action) {
                               "  equisweep models verify tests/golden/hf/qwen3-a\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
-  verify->callback([&action, folders] { action = [folders] { return verify_models(*folders); }; });
+  verify->callback([&action, folders] { action = [folders] { return verify_all(*folders); }; });
 }
 
 }  // namespace equisweep

@@ -69,6 +69,27 @@ ExitCode list(bool json) {
   return ExitCode::ok;
 }
 
+ExitCode verify_all(const std::vector<std::filesystem::path>& folders) {
+  std::size_t failed = 0, passed = 0, differing = 0;
+  for (const auto& folder : folders) {
+    std::vector<std::vector<std::string>> rows;
+    for (const ReplayResult& r : verify_recordings(folder)) {
+      const bool judged = r.verdict != ReplayVerdict::differs;
+      (r.verdict == ReplayVerdict::pass ? passed : r.verdict == ReplayVerdict::fail ? failed : differing) += 1;
+      const std::string verdict = !judged ? "differs" : r.verdict == ReplayVerdict::pass ? "pass" : "FAIL";
+      if (r.problem.empty())
+        rows.push_back({r.id, r.rule, r.precision, fmt::format("{:.2e}", r.error),
+                        judged ? fmt::format("{:.1e}", r.tolerance) : "-", verdict});
+      else
+        rows.push_back({r.id, r.rule, r.precision, "-", "-", verdict + ": " + r.problem});
+    }
+    fmt::print("{}\n{}\n", folder.string(),
+               text_table({"case", "rule", "precision", "error", "tolerance", "verdict"}, rows));
+  }
+  fmt::print("{} passed, {} failed, {} differ as their recording says\n", passed, failed, differing);
+  return failed == 0 ? ExitCode::ok : ExitCode::some_failed;
+}
+
 }  // namespace
 
 void add_rules(CLI::App& program, Action& action) {
@@ -98,7 +119,7 @@ void add_rules(CLI::App& program, Action& action) {
                                              "  equisweep rules verify tests/golden/optim/pure\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
-  verify->callback([&action, folders] { action = [folders] { return verify_rules(*folders); }; });
+  verify->callback([&action, folders] { action = [folders] { return verify_all(*folders); }; });
 }
 
 }  // namespace equisweep

@@ -1,0 +1,115 @@
+#include <cstdio>
+#include <iostream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/data/corpus.h"
+#include "sweeps/cli/command.h"
+#include "sweeps/file/spec.h"
+#include "sweeps/launcher/local.h"
+#include "sweeps/plan.h"
+#include "sweeps/provenance.h"
+#include "sweeps/supervisor.h"
+#include "sweeps/sweep_folder.h"
+
+namespace equisweep {
+namespace {
+
+struct Options {
+  std::filesystem::path file, results;
+  std::vector<std::string> sets;
+  std::optional<int> jobs;
+  std::string gpus;
+  bool dry_run = false, fail_fast = false;
+};
+
+/// Opens every corpus that the jobs need, once for each vocabulary: a corpus that must be prepared is prepared here and not
+/// by the first worker, and a bad shard is heard of before anything starts. Jobs whose corpus cannot be had fail alone, but
+/// if that is so for all of them nothing starts.
+void prepare_corpora(const std::vector<Job>& jobs, const std::filesystem::path& corpora) {
+  std::set<std::tuple<std::string, std::int64_t, std::uint64_t>> needed;
+  for (const Job& job : jobs)
+    needed.emplace(job.config.at("data").at("corpus"), job.config.at("model").at("vocab"), job.config.at("data").at("seed"));
+  std::size_t usable = 0;
+  std::string last_problem;
+  for (const auto& [name, vocabulary, seed] : needed) {
+    try {
+      const CorpusInfo info = open_corpus(name, vocabulary, seed, corpora).info;
+      ++usable;
+      fmt::print(stderr,
+                 "corpus {} with {} pieces: {} training and {} validation tokens, unigram entropy {:.3f} nats a token\n",
+                 info.name, info.vocabulary, info.train_tokens, info.val_tokens, info.unigram_entropy);
+    } catch (const Error& e) {
+      last_problem = e.what();
+      fmt::print(stderr, "corpus {} with {} pieces: {}\n", printable(name), vocabulary, last_problem);
+    }
+  }
+  if (usable == 0) throw Error("no corpus of this sweep can be used; nothing was started");
+}
+
+/// What would be started, without starting or writing anything.
+ExitCode show(const SweepSpec& spec, const std::vector<Job>& jobs, const Options& options,
+              const std::vector<Device>& devices) {
+  DryLauncher launcher(std::cout);
+  const auto states = recorded_states(sweep_folder(options.results, spec.name));
+  for (const Job& job : start_order(jobs)) {
+    const auto state = states.find(job.id);
+    if (state != states.end() && is_result(state->second)) continue;
+    launcher.start({.folder = run_folder(options.results, spec.name, job.id),
+                    .attempt = 1,
+                    .device = devices[0].visible.empty() ? "cpu" : "cuda:0",
+                    .visible = devices[0].visible,
+                    .threads = devices[0].threads});
+  }
+  return ExitCode::ok;
+}
+
+ExitCode run(const Options& options) {
+  const SweepSpec spec = read_sweep_file(options.file, options.sets);
+  const std::vector<Job> jobs = expand(spec);
+  const std::vector<Device> devices =
+      find_devices(machine(cuda_device_count()), {.jobs = options.jobs, .gpus = options.gpus}, jobs.size());
+  if (options.dry_run) return show(spec, jobs, options, devices);
+  std::filesystem::create_directories(options.results);
+  prepare_corpora(jobs, corpora_folder(options.results));
+
+  RunOptions run_options;
+  run_options.results = options.results;
+  run_options.devices = devices;
+  run_options.fail_fast = options.fail_fast;
+  run_options.meta = {{"name", spec.name},
+                      {"notes", spec.notes},
+                      {"file", spec.text},
+                      {"set", nlohmann::json(options.sets).dump()},
+                      {"provenance", provenance().dump()}};
+  const CaughtSignals signals;
+  StandardError terminal;
+  LocalLauncher launcher;
+  return run_sweep(spec.name, jobs, run_options, {launcher, terminal, signals, steady_seconds});
+}
+
+}  // namespace
+
+void add_run(CLI::App& program, Action& action) {
+  CLI::App* command = program.add_subcommand("run",
+                                             "Trains every job of a sweep that is not done yet, one process each. The same "
+                                             "command continues after an interruption.\n"
+                                             "Ctrl-C once: start no more and let the running finish; twice: stop them at "
+                                             "the end of their step; three times: kill them.\n\n"
+                                             "  equisweep run sweeps/examples/demo.yaml\n"
+                                             "  equisweep run sweeps/examples/demo.yaml --set grid.seed=[0,1,2] --jobs 2\n"
+                                             "  equisweep run sweeps/examples/demo.yaml --gpus 0,2-3\n");
+  auto options = std::make_shared<Options>();
+  command->add_option("file", options->file, "sweep file")->required();
+  command->add_option("--set", options->sets, "override a value: --set train.steps=10")->type_name("PATH=VALUE");
+  command->add_option("--jobs", options->jobs, "how many jobs at a time; default: one a core, or one a GPU")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--gpus", options->gpus, "which GPUs: 0,2-3, names (GPU-..., MIG-...), or none; default: all")
+      ->type_name("LIST");
+  command->add_flag("--dry-run", options->dry_run, "print what would be started");
+  command->add_flag("--fail-fast", options->fail_fast, "start nothing more once a job has failed");
+  add_results_option(*command, options->results);
+  command->callback([&action, options] { action = [options] { return run(*options); }; });
+}
+
+}  // namespace equisweep
