@@ -20,8 +20,8 @@ namespace equisweep {
 
 /// Which entry of a stack claims each role, most specific first (core/role.h).
 /// `stack` maps entry names (default, matrix, attention, attention_q, ...) to complete entries (optimizers/rules.h).
-/// Throws UsageError if a role of `roles` is claimed by nobody, if an entry claims none of them (`allow_unused` off), or if a
-/// matrix rule would serve role `vector`; the message lists the roles found and the entries named.
+/// Throws UsageError if a role of `roles` is claimed by nobody, if an entry claims none of them (`allow_unused` off), or if
+/// a matrix rule would serve role `vector`; the message lists the roles found and the entries named.
 std::vector<std::pair<Role, std::string>> assign_roles(const nlohmann::json& stack, std::span<const Role> roles,
                                                        bool allow_unused = false);
 
@@ -43,8 +43,8 @@ class Optimizer {
   /// Multiplies all gradients by min(1, max_norm / (norm + 1e-6)), without synchronisation.
   void clip(const at::Tensor& norm, double max_norm);
 
-  /// One update of every weight, bank by bank: U = rule(G, state); W <- retained * W - lr * U (the decay first; not multiplied
-  /// at all when retained == 1), with lr = lr of the entry * `factor`.
+  /// One update of every weight, bank by bank: U = rule(G, state); W <- retained * W - lr * U (the decay first; not
+  /// multiplied at all when retained == 1), with lr = lr of the entry * `factor`.
   void step(double factor);
 
   /// Observers are shown every bank of the steps that they want, before its weights are overwritten.

@@ -1,0 +1,54 @@
+// svd: the polar factor by a truncated singular value decomposition, the oracle of tests and audits.
+//
+//   polar(X) = sum over s_i > s_max max(m, n) 2u of p_i q_i^T
+//
+// Without the truncation the factor of a rank-deficient matrix is completed out of rounding noise and no longer equivariant.
+// Rows and columns that are zero in X hold noise of order u in the product and are put back to zero.
+// Cost: LAPACK's O(k^2 l) with a large constant; on a GPU slower still.
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "optimizers/polar/methods.h"
+
+namespace equisweep {
+namespace {
+
+class Svd final : public Polar {
+ public:
+  explicit Svd(nlohmann::json options) : options_(std::move(options)) {}
+
+  at::Tensor factor(const at::Tensor& x) const override {
+    const at::Tensor given = x.to(precision_dtype(options_, x.scalar_type()));
+    const at::Tensor finite = at::isfinite(given).all(-1, true).all(-2, true);
+    const at::Tensor safe = at::where(finite, given, at::zeros({}, given.options()));  // LAPACK throws on NaN
+    const auto [p, s, q] = at::linalg_svd(safe, /*full_matrices=*/false);
+    const double epsilon = given.scalar_type() == at::kDouble ? 0x1p-52 : 0x1p-23;
+    const auto larger_side = static_cast<double>(std::max(x.size(-2), x.size(-1)));
+    const at::Tensor kept = s > s.narrow(-1, 0, 1) * (larger_side * epsilon);
+    const at::Tensor nonzero = safe != 0;
+    at::Tensor u = at::matmul(p * kept.unsqueeze(-2), q);
+    u.mul_(nonzero.any(-1, true)).mul_(nonzero.any(-2, true));
+    return at::where(finite, u, at::full({}, std::numeric_limits<double>::quiet_NaN(), u.options())).to(x.scalar_type());
+  }
+
+ private:
+  nlohmann::json options_;
+};
+
+}  // namespace
+
+PolarMethod svd_method() {
+  return {.name = "svd",
+          .summary = "truncated SVD, exact on the kept singular values",
+          .source = "Golub & Van Loan, Matrix Computations",
+          .options = {"precision"},
+          .precisions = {"working", "fp32", "fp64"},
+          .precision_note = "LAPACK has no half precision",
+          .defaults = [](const nlohmann::json&) -> PolarDefaults { return {}; },
+          .make = [](const nlohmann::json& options) -> std::unique_ptr<Polar> { return std::make_unique<Svd>(options); }};
+}
+
+}  // namespace equisweep

@@ -1,0 +1,79 @@
+#include "optimizers/rules.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+#include "core/matrix_view.h"
+#include "optimizers/polar/polar.h"
+#include "optimizers/rules/rules_list.h"
+
+namespace equisweep {
+
+std::span<const RuleInfo> rules() {
+  static const std::vector<RuleInfo> table = {adamw_rule(), sgd_rule(), muon_rule(), row_norm_rule()};
+  return table;
+}
+
+namespace {
+
+std::vector<std::string> rule_names() {
+  std::vector<std::string> names;
+  for (const RuleInfo& rule : rules()) names.emplace_back(rule.name);
+  return names;
+}
+
+}  // namespace
+
+std::span<const Field> common_fields() {
+  static const std::vector<Field> fields = {
+      {.name = "rule", .kind = FieldKind::choice, .default_json = "", .doc = "update rule", .choices = rule_names()},
+      {.name = "lr",
+       .kind = FieldKind::number,
+       .default_json = "",
+       .doc = "learning rate; W <- (1 - lr * weight_decay) W - lr U",
+       .min = 0,
+       .max = std::numeric_limits<double>::max(),
+       .above_min = true},
+      {.name = "weight_decay",
+       .kind = FieldKind::number,
+       .default_json = "0.0",
+       .doc = "decoupled decay, applied to the old weight before the step",
+       .min = 0,
+       .max = std::numeric_limits<double>::max()},
+      {.name = "view",
+       .kind = FieldKind::choice,
+       .default_json = "\"natural\"",
+       .doc = "the blocks that the rule sees; natural: the default of the role",
+       .choices = view_names()},
+  };
+  return fields;
+}
+
+const RuleInfo& find_rule(std::string_view name) {
+  for (const RuleInfo& rule : rules())
+    if (rule.name == name) return rule;
+  const std::vector<std::string> names = rule_names();
+  throw UsageError(
+      {Problem{{}, fmt::format("unknown rule '{}'", printable(name)), "one of: " + join(names), nearest_name(name, names)}});
+}
+
+nlohmann::json complete_entry(const nlohmann::json& given) {
+  if (!given.is_object() || !given.contains("rule") || !given.at("rule").is_string())
+    throw UsageError({Problem{
+        {}, "an entry of a stack needs 'rule'", "{rule: NAME, lr: NUMBER, ...} with one of: " + join(rule_names())}});
+  const RuleInfo& rule = find_rule(given.at("rule").get<std::string>());
+  std::vector<Field> fields(common_fields().begin(), common_fields().end());
+  fields.insert(fields.end(), rule.fields.begin(), rule.fields.end());
+  nlohmann::json entry = complete(fields, given, fmt::format("rule {}", rule.name));
+  if (entry.contains("polar")) entry["polar"] = complete_polar(entry.at("polar"));
+  make_rule(entry);  // refuses combinations
+  return entry;
+}
+
+std::unique_ptr<UpdateRule> make_rule(const nlohmann::json& entry) {
+  return find_rule(entry.at("rule").get<std::string>()).make(entry);
+}
+
+}  // namespace equisweep

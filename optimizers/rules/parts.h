@@ -1,0 +1,53 @@
+#pragma once
+// What several update rules share: momentum, centring, row normalisation, nu^alpha, and the fields of their options.
+// All functions treat X [..., m, n] as a batch of matrices and write to none of their const arguments.
+
+#include <ATen/core/Tensor.h>
+
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "core/field.h"
+#include "core/update_rule.h"
+
+namespace equisweep {
+
+enum class MomentumForm {
+  ema,         ///< M = b M + (1 - b) G; with Nesterov S = (1 - b) G + b M
+  heavy_ball,  ///< B = b B + G; with Nesterov S = G + b B
+};
+
+/// Momentum as every rule but adamw uses it; state slot 0, starts at zero, no bias correction.
+struct Momentum {
+  double beta = 0.95;
+  bool nesterov = false;
+  MomentumForm form = MomentumForm::ema;
+
+  /// Folds `gradient` into `state` (in the state's dtype) and counts the step. Returns M or, with `nesterov`, S; M is the
+  /// state's own tensor and must not be written to.
+  at::Tensor fold(const at::Tensor& gradient, RuleState& state) const;
+};
+
+/// Pi X with Pi = I - (1/m) 1 1^T: the mean row is subtracted. Rows of Pi X with norm <= m u ||row of X|| (u: unit roundoff)
+/// are rounding noise of a pure shift and become exactly zero.
+at::Tensor center_rows(const at::Tensor& x);
+
+/// Pi X as above, without looking for noise: for the projection after the rule, whose rows nobody raises to order one.
+at::Tensor project_rows(const at::Tensor& x);
+
+/// rn(X): every row divided by (its 2-norm + eps).
+at::Tensor normalize_rows(const at::Tensor& x, double eps);
+
+/// U *= nu^alpha with nu = <X, U>, one number for each matrix; nothing happens if alpha is 0. A zero matrix gives zero.
+void scale_by_nu(at::Tensor& u, const at::Tensor& x, double alpha);
+
+Field beta_field(double default_value = 0.95);
+Field nesterov_field(bool default_value);
+Field eps_field();
+Field centered_field();
+Field alpha_field(double default_value);
+
+/// Throws UsageError if `options` name a view: it changes nothing for a rule that treats every entry alike.
+void refuse_view(const nlohmann::json& options, std::string_view rule);
+
+}  // namespace equisweep

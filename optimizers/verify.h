@@ -1,0 +1,42 @@
+#pragma once
+// Replays recorded updates through the Optimizer, so that anybody's Python or JAX version of a rule can be held against
+// ours.
+//
+// A case is <id>.safetensors with W0, G1..GT, W1..WT, optionally state.<slot> after step T and wide.W1..wide.WT (the same
+// recorded in fp64), and <id>.json with rule, options, layout, dims and, optionally, tolerance {fp64, fp32} (null: this
+// dtype is not expected to agree), kind, relation. The error is
+//
+//   max_t ||W_t - W_t^ref||_F / max_t ||W_t^ref - W_{t-1}^ref||_F
+//
+// and, for each state.<slot> that is recorded, ||S - S^ref||_F / ||S^ref||_F; the worse of them counts.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace equisweep {
+
+enum class ReplayVerdict {
+  pass,
+  fail,
+  differs,  ///< the recording says itself that it follows another formula; its distance is measured but not judged
+};
+
+struct ReplayResult {
+  std::string id;
+  std::string rule;
+  std::string precision;  ///< "fp64" or "fp32": the dtype of our replay
+  double error = 0;
+  double tolerance = 0;
+  ReplayVerdict verdict = ReplayVerdict::fail;
+  std::string problem;  ///< why the case could not be replayed (an unknown rule or option, a damaged file); then it fails
+};
+
+/// Every case of `folder`, ordered by id, in each precision in which it is expected to agree. Throws UsageError if the
+/// folder does not exist or holds no case.
+std::vector<ReplayResult> verify_recordings(const std::filesystem::path& folder);
+
+/// One case; `sidecar` is the path of its .json.
+std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar);
+
+}  // namespace equisweep
