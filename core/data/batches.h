@@ -20,19 +20,21 @@ struct Batch {
 class Batches {
  public:
   /// batch_tokens must be a multiple of seq_len. Throws UsageError if not, or if the corpus has less than one batch.
-  Batches(Corpus corpus, std::int64_t seq_len, std::int64_t batch_tokens, std::uint64_t seed, std::int64_t target_offset = 1);
+  Batches(Corpus corpus, std::int64_t seq_len, std::int64_t batch_tokens, std::uint64_t seed,
+          std::int64_t target_offset = 1);
 
   /// The batch of update `step` (from 1).
   Batch train(std::int64_t step) const;
 
-  /// Number of validation batches that cover `eval_tokens` (rounded up to whole batches, capped at what there is; at least 1).
+  /// Number of validation batches that cover `eval_tokens` (rounded up to whole batches, capped at what there is; at least
+  /// 1).
   std::int64_t val_batches(std::int64_t eval_tokens) const;
 
   /// Validation batch i: the first windows of the validation tokens in order. The same for every run.
   Batch val(std::int64_t i) const;
 
-  std::int64_t windows() const;        ///< training windows in an epoch
-  std::int64_t batch_size() const;     ///< B
+  std::int64_t windows() const;     ///< training windows in an epoch
+  std::int64_t batch_size() const;  ///< B
   const CorpusInfo& corpus() const { return corpus_.info; }
 
  private:
