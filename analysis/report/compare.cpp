@@ -1,0 +1,126 @@
+#include "analysis/report/compare.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace equisweep {
+namespace {
+
+constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+
+std::vector<double> values(const std::map<std::int64_t, double>& by_seed) {
+  std::vector<double> out;
+  for (const auto& [seed, loss] : by_seed) out.push_back(loss);
+  return out;
+}
+
+Comparison compare_points(const std::map<std::int64_t, double>& stack, const std::map<std::int64_t, double>& baseline) {
+  std::vector<double> first, second;
+  for (const auto& [seed, loss] : stack) {
+    if (const auto other = baseline.find(seed); other != baseline.end()) {
+      first.push_back(loss);
+      second.push_back(other->second);
+    }
+  }
+  const bool few = std::min(stack.size(), baseline.size()) < 2;
+  if (first.size() >= 2 || (few && first.size() == 1)) return paired_difference(first, second);
+  return welch_difference(values(stack), values(baseline));
+}
+
+StackResult result_of(const Arm& arm, const Arm* baseline) {
+  StackResult result{.arm = &arm, .baseline = baseline};
+  const auto losses = finite_losses(arm.chosen());
+  result.loss = interval_of(values(losses));
+  result.comparison.t = result.comparison.df = result.comparison.p = kNan;
+  result.comparison.difference = {.mean = kNan, .half_width = kNan, .n = 0, .sd = kNan};
+  result.detectable = result.adjusted_p = kNan;
+  if (baseline == nullptr) {
+    result.why = "the baseline was not run on this model";
+    return result;
+  }
+  const auto base = finite_losses(baseline->chosen());
+  if (losses.empty()) {
+    result.why = arm.chosen().lost > 0 ? "no run ended with a finite loss" : "no run has ended yet";
+  } else if (base.empty()) {
+    result.why = "no run of the baseline has ended with a finite loss";
+  } else {
+    result.comparison = compare_points(losses, base);
+    const std::vector<std::vector<double>> samples = {values(losses), values(base)};
+    result.detectable = smallest_detectable_difference(pooled_sd(samples), result.comparison.difference.n);
+    const MeanCurve base_curve = mean_curve(baseline->chosen());
+    if (!base_curve.points.empty()) {
+      const double target = base_curve.points.back().loss;
+      result.reached = first_reach(mean_curve(arm.chosen()), target);
+      result.baseline_reached = first_reach(base_curve, target);
+    }
+    if (std::isinf(arm.chosen().mean)) {
+      result.why = "at every learning rate a seed diverged or failed";
+    } else if (std::isinf(baseline->chosen().mean)) {
+      result.why = "at every learning rate of the baseline a seed diverged or failed";
+    } else if (result.comparison.difference.n < 2) {
+      result.why = "one seed says nothing about chance";
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+MeanCurve mean_curve(const LrPoint& point) {
+  MeanCurve curve;
+  std::map<std::int64_t, std::vector<const EvalRow*>> by_step;
+  for (const CellRecord* cell : point.cells) {
+    if (!std::isfinite(cell->run->final_loss())) continue;
+    ++curve.n;
+    for (const EvalRow& row : cell->run->evals) {
+      if (std::isfinite(row.loss)) by_step[row.step].push_back(&row);
+    }
+  }
+  for (const auto& [step, rows] : by_step) {
+    if (rows.size() != curve.n) continue;
+    MeanCurve::Point p{.step = static_cast<double>(step), .low = rows.front()->loss, .high = rows.front()->loss};
+    for (const EvalRow* row : rows) {
+      p.tokens += static_cast<double>(row->tokens) / static_cast<double>(curve.n);
+      p.seconds += row->seconds / static_cast<double>(curve.n);
+      p.loss += row->loss / static_cast<double>(curve.n);
+      p.low = std::min(p.low, row->loss);
+      p.high = std::max(p.high, row->loss);
+    }
+    curve.points.push_back(p);
+  }
+  return curve;
+}
+
+std::optional<Reached> first_reach(const MeanCurve& curve, double target) {
+  for (std::size_t i = 0; i < curve.points.size(); ++i) {
+    const MeanCurve::Point& b = curve.points[i];
+    if (!(b.loss <= target)) continue;
+    if (i == 0) return Reached{b.step, b.tokens, b.seconds};
+    const MeanCurve::Point& a = curve.points[i - 1];
+    const double w = (a.loss - target) / (a.loss - b.loss);  // a.loss > target >= b.loss
+    return Reached{std::lerp(a.step, b.step, w), std::lerp(a.tokens, b.tokens, w), std::lerp(a.seconds, b.seconds, w)};
+  }
+  return std::nullopt;
+}
+
+std::vector<StackResult> compare(const ReportData& data) {
+  std::vector<StackResult> results;
+  for (const Arm& arm : data.arms) {
+    if (data.baseline != arm.stack) results.push_back(result_of(arm, data.baseline_arm(arm.model)));
+  }
+  std::vector<double> p;
+  for (const StackResult& result : results) p.push_back(result.why.empty() ? result.comparison.p : kNan);
+  const std::vector<double> adjusted = holm(p);
+  for (std::size_t i = 0; i < results.size(); ++i) {
+    StackResult& result = results[i];
+    result.adjusted_p = adjusted[i];
+    if (!result.why.empty()) continue;
+    const bool distinct = result.adjusted_p < kAlpha;
+    result.outcome =
+        !distinct ? Outcome::indistinguishable : (result.comparison.difference.mean < 0 ? Outcome::better : Outcome::worse);
+  }
+  return results;
+}
+
+}  // namespace equisweep

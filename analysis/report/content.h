@@ -1,0 +1,87 @@
+#pragma once
+// What a section of a report is made of, independent of the format it is written in. All text is plain: every writer escapes
+// it for its own format.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace equisweep {
+
+enum class TextStyle { normal, lead, note, code };
+
+struct Paragraph {
+  std::string text = {};
+  TextStyle style = TextStyle::normal;
+};
+
+struct List {
+  std::vector<std::string> items = {};
+};
+
+/// A value of a table: `shown` in documents, `value` at full precision in the CSV file.
+struct Value {
+  std::string shown = {};
+  std::variant<std::monostate, std::int64_t, double, std::string> value = {};
+  bool strong = false;
+  int key = -1;  ///< index of the stack whose colour stands before the text; -1: none
+};
+
+struct Column {
+  std::string title = {};
+  bool numeric = false;  ///< right-aligned
+  std::string csv_name = {};  ///< header in the CSV file with the unit, e.g. "val_loss_nats"; empty: not in the CSV file
+  bool hidden = false;   ///< only in the CSV file
+};
+
+struct Table {
+  std::string id = {};  ///< stem of tables/<id>.csv
+  std::string caption = {};
+  std::vector<Column> columns = {};
+  std::vector<std::vector<Value>> rows = {};  ///< the first shown column heads its row
+  std::vector<std::string> notes = {};
+};
+
+/// Numbers drawn in one way. Points with y = +infinity (diverged) are drawn as triangles along the top of the plot.
+struct Series {
+  enum class Kind { line, faint, points, band };
+  Kind kind = Kind::line;
+  std::string label = {};    ///< direct label at the right end; empty: none
+  int stack = -1;       ///< decides the colour; -1: neutral grey
+  double strength = 1;  ///< opacity of a line
+  struct Point {
+    double x = 0, y = 0, high = 0;  ///< a band spans y to high
+  };
+  std::vector<Point> points = {};
+};
+
+struct Plot {
+  std::string title = {}, x_label = {}, y_label = {};
+  bool log2_x = false, log_y = false;
+  std::vector<Series> series = {};
+  struct Level {
+    double y = 0;
+    std::string label = {};
+  };
+  std::optional<Level> level = {};  ///< a dashed horizontal line
+};
+
+struct Figure {
+  std::string id = {};           ///< stem of figures/<id>.svg, .pdf and tables/<id>.csv
+  std::string title = {};        ///< of the figure as a whole, also its accessible name
+  std::string caption = {};      ///< says n, what the band is, and what the eye should see
+  std::string alternative = {};  ///< what the figure shows, in words
+  std::vector<Plot> plots = {};  ///< more than one: a grid of small plots
+  std::size_t columns = 1;
+  bool show_key = false;  ///< colours explained above the figure, where there are no direct labels
+  Table data = {};
+};
+
+using Block = std::variant<Paragraph, List, Table, Figure>;
+
+/// What a section hands over.
+using Content = std::vector<Block>;
+
+}  // namespace equisweep

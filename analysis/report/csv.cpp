@@ -1,0 +1,62 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/writers.h"
+
+namespace equisweep {
+namespace {
+
+std::string field(const Value& value) {
+  struct Visitor {
+    std::string operator()(std::monostate) const { return ""; }
+    std::string operator()(std::int64_t x) const { return fmt::format("{}", x); }
+    std::string operator()(double x) const { return std::isnan(x) ? "" : fmt::format("{}", x); }
+    std::string operator()(const std::string& s) const { return csv_text(visible(s, 4096)); }
+  };
+  return std::visit(Visitor{}, value.value);
+}
+
+std::size_t width_of(const std::string& s) {
+  return static_cast<std::size_t>(
+      std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+}
+
+}  // namespace
+
+std::string write_csv(const Table& table) {
+  std::string out;
+  for (const Column& column : table.columns) out += (out.empty() ? "" : ",") + column.csv_name;
+  out += "\n";
+  for (const auto& row : table.rows) {
+    for (std::size_t i = 0; i < row.size(); ++i) out += (i == 0 ? "" : ",") + field(row[i]);
+    out += "\n";
+  }
+  return out;
+}
+
+std::string write_text(const Table& table) {
+  std::vector<std::size_t> widths(table.columns.size(), 0);
+  for (std::size_t c = 0; c < widths.size(); ++c) {
+    widths[c] = width_of(table.columns[c].title);
+    for (const auto& row : table.rows) widths[c] = std::max(widths[c], width_of(row[c].shown));
+  }
+  std::string out;
+  const auto line = [&](auto&& cell) {
+    std::string text;
+    for (std::size_t c = 0; c < widths.size(); ++c) {
+      if (table.columns[c].hidden) continue;
+      const std::string shown = cell(c);
+      const std::string padding(widths[c] - width_of(shown), ' ');
+      text += (text.empty() ? "" : "  ") + (table.columns[c].numeric ? padding + shown : shown + padding);
+    }
+    out += text.substr(0, text.find_last_not_of(' ') + 1) + "\n";
+  };
+  line([&](std::size_t c) { return table.columns[c].title; });
+  for (const auto& row : table.rows) line([&](std::size_t c) { return row[c].shown; });
+  return out;
+}
+
+}  // namespace equisweep

@@ -1,0 +1,94 @@
+#pragma once
+// What a sweep's database says, as the sections read it. Loaded once, from one consistent snapshot.
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/run_state.h"
+#include "core/run_store.h"
+
+namespace equisweep {
+
+struct RunRecord {
+  std::int64_t run = 0;
+  std::string job;
+  RunState state = RunState::queued;
+  std::string message;
+  std::int64_t attempt = 0;
+  std::int64_t parameters = 0;
+  nlohmann::json config, corpus;  ///< empty objects where the text is not JSON
+  std::vector<EvalRow> evals;     ///< by step; a loss that was not a number is NaN
+  bool pending() const;           ///< may still become a result without a person's help
+  /// Final validation loss: of the last evaluation of a done run. +infinity for a diverged, failed or otherwise lost run
+  /// and for a loss that is not finite; NaN while pending.
+  double final_loss() const;
+};
+
+/// One cell of the grid with the run that fills it.
+struct CellRecord {
+  std::size_t model = 0, stack = 0;  ///< indices into ReportData
+  double lr_scale = 1;
+  std::int64_t seed = 0;
+  std::string axes;  ///< JSON
+  const RunRecord* run = nullptr;
+};
+
+/// One learning-rate point of a (model, stack): all its seeds.
+struct LrPoint {
+  double lr_scale = 1;
+  std::string axes;
+  std::vector<const CellRecord*> cells = {};  ///< by seed
+  bool complete = true;                  ///< no seed is pending
+  double mean = 0;                       ///< of the final losses that are not pending; one diverged seed makes it infinite
+  std::size_t lost = 0;                  ///< seeds that diverged or failed
+};
+
+/// One stack on one model.
+struct Arm {
+  std::size_t model = 0, stack = 0;
+  std::vector<LrPoint> points = {};  ///< by lr_scale, then axes
+  std::size_t best = 0;         ///< lowest mean, complete points first; ties go to the smaller lr_scale
+  const LrPoint& chosen() const { return points[best]; }
+};
+
+class ReportData {
+ public:
+  /// Throws DatabaseError.
+  explicit ReportData(const std::filesystem::path& sweep_db);
+  ~ReportData();
+  ReportData(const ReportData&) = delete;
+  ReportData& operator=(const ReportData&) = delete;
+
+  std::map<std::string, std::string> meta;
+  std::vector<std::string> models, stacks;       ///< in the order of the plan
+  std::optional<std::size_t> baseline;           ///< index of the stack marked so
+  std::vector<std::unique_ptr<RunRecord>> runs;  ///< of cells that are not retired, in the order of the plan
+  std::vector<CellRecord> cells;
+  std::vector<Arm> arms;  ///< models x stacks, in order; only those with cells
+
+  std::string name() const;  ///< of the sweep
+  const Arm* arm(std::size_t model, std::size_t stack) const;
+  const Arm* baseline_arm(std::size_t model) const;
+  std::size_t count(RunState state) const;
+  std::size_t results() const;  ///< runs that are done or diverged
+  bool complete() const;        ///< no run is pending
+
+  /// Unigram entropy of the corpus of a run, nats per token; NaN if unknown.
+  static double unigram_entropy(const RunRecord& run);
+
+  SQLite::Database& db() const { return *db_; }
+
+ private:
+  std::unique_ptr<SQLite::Database> db_;
+};
+
+/// The losses of a point that are finite, with their seeds, by seed.
+std::map<std::int64_t, double> finite_losses(const LrPoint& point);
+
+}  // namespace equisweep

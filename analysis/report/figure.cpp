@@ -1,0 +1,300 @@
+#include "analysis/report/figure.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/palette.h"
+
+namespace equisweep {
+namespace {
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+constexpr std::size_t kLabelLimit = 22;
+
+struct Range {
+  double low = kInfinity, high = -kInfinity;
+  void add(double x) {
+    if (std::isfinite(x)) low = std::min(low, x), high = std::max(high, x);
+  }
+  bool empty() const { return !(low <= high); }
+  void widen(double below, double above) {
+    const double size = high > low ? high - low : std::max(std::abs(high) * 0.01, 1e-3);
+    low -= below * size, high += above * size;
+  }
+};
+
+// In the coordinate in which the axis is linear.
+double along(double x, bool log) { return log ? std::log2(x) : x; }
+double back(double x, bool log) { return log ? std::exp2(x) : x; }
+
+struct Ranges {
+  Range x, y;
+  bool clipped = false;  // something lies above y.high
+};
+
+bool draws(const Plot& plot, const Series::Point& p) {
+  return (!plot.log2_x || p.x > 0) && (!plot.log_y || p.y > 0 || std::isinf(p.y));
+}
+
+Ranges ranges_of(const Plot& plot) {
+  Ranges r;
+  for (const Series& s : plot.series) {
+    for (const Series::Point& p : s.points) {
+      if (!draws(plot, p)) continue;
+      r.x.add(along(p.x, plot.log2_x));
+      r.y.add(along(p.y, plot.log_y));
+      if (s.kind == Series::Kind::band) r.y.add(p.high);
+      r.clipped = r.clipped || std::isinf(p.y);
+    }
+  }
+  if (r.x.empty()) r.x = {0, 1};
+  if (r.y.empty()) r.y = {0, 1};
+  // Where losses of bad learning rates would flatten the rest, the axis ends early and the runs above it become triangles.
+  if (plot.log2_x) {
+    std::vector<double> means;
+    for (const Series& s : plot.series) {
+      for (const Series::Point& p : s.points) {
+        if (std::isfinite(p.y)) means.push_back(p.y);
+      }
+    }
+    std::sort(means.begin(), means.end());
+    if (means.size() >= 4) {
+      const double median = means[means.size() / 2], limit = median + 4 * (median - means.front());
+      if (limit < r.y.high && limit > median) r.y.high = limit, r.clipped = true;
+    }
+  }
+  if (plot.level) {
+    Range with = r.y;
+    with.add(plot.level->y);
+    r.y = with;
+  }
+  r.x.widen(plot.log2_x ? 0.06 : 0, plot.log2_x ? 0.06 : 0);
+  r.y.widen(0.05, r.clipped ? 0.14 : 0.05);
+  return r;
+}
+
+struct Label {
+  double y = 0;  // part of the plot's height
+  std::string text, colour;
+};
+
+// Moves labels apart to at least `gap`, keeping their order and staying as near to where they belong as that allows.
+void spread(std::vector<Label>& labels, double gap) {
+  std::stable_sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.y < b.y; });
+  for (int pass = 0; pass < 50; ++pass) {
+    for (std::size_t i = 1; i < labels.size(); ++i) {
+      const double overlap = gap - (labels[i].y - labels[i - 1].y);
+      if (overlap > 0) labels[i - 1].y -= overlap / 2, labels[i].y += overlap / 2;
+    }
+    if (!labels.empty() && labels.front().y < 0) labels.front().y = 0;
+  }
+  for (std::size_t i = 1; i < labels.size(); ++i) labels[i].y = std::max(labels[i].y, labels[i - 1].y + gap);
+}
+
+std::string with_opacity(std::string_view colour, double opacity) {
+  return fmt::format("#{:02X}{}", static_cast<int>(std::lround(255 * (1 - opacity))), colour.substr(1));
+}
+
+std::string dash_of(int dash) {
+  static constexpr std::array<const char*, 4> kinds = {"1", "(8,4)", "(2,3)", "(10,3,2,3)"};
+  return kinds[static_cast<std::size_t>(dash) % kinds.size()];
+}
+
+std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std::size_t& block, double height) {
+  const Ranges r = ranges_of(plot);
+  std::string blocks, commands;
+  std::vector<Label> labels;
+  const double top = back(r.y.high - 0.04 * (r.y.high - r.y.low), plot.log_y);
+  const auto add = [&](const std::string& rows, const std::string& columns, const std::string& style) {
+    if (rows.empty()) return;
+    blocks += fmt::format("$d{} << EOD\n{}EOD\n", block, rows);
+    commands += fmt::format("{}$d{} using {} {}", commands.empty() ? "plot " : ", \\\n  ", block++, columns, style);
+  };
+  for (const Series& s : plot.series) {
+    const StackStyle style = style_of(s.stack, baseline);
+    std::string rows, above;
+    for (const Series::Point& p : s.points) {
+      if (!draws(plot, p) || std::isnan(p.y)) {
+        rows += "\n";  // breaks the line
+      } else if (along(p.y, plot.log_y) > r.y.high - (r.clipped ? 0.08 * (r.y.high - r.y.low) : 0)) {
+        if (s.kind == Series::Kind::points) above += fmt::format("{} {}\n", p.x, top);
+        rows += "\n";
+      } else if (s.kind == Series::Kind::band) {
+        rows += fmt::format("{} {} {}\n", p.x, p.y, p.high);
+      } else {
+        rows += fmt::format("{} {}\n", p.x, p.y);
+      }
+    }
+    if (rows.find_first_not_of('\n') == std::string::npos) rows.clear();
+    switch (s.kind) {
+      case Series::Kind::band:
+        add(rows, "1:2:3", fmt::format("with filledcurves fc rgb '{}' fs transparent solid 0.15 noborder", style.colour));
+        break;
+      case Series::Kind::faint:
+        add(rows, "1:2", fmt::format("with lines lw 0.8 lc rgb '{}'", with_opacity(style.colour, 0.35)));
+        break;
+      case Series::Kind::points:
+        add(rows, "1:2", fmt::format("with points pt 6 ps 0.7 lw 1.2 lc rgb '{}'", style.colour));
+        add(above, "1:2", fmt::format("with points pt 8 ps 1.0 lc rgb '{}'", style.colour));
+        break;
+      case Series::Kind::line:
+        add(rows, "1:2",
+            fmt::format("with lines lw 1.8 dt {} lc rgb '{}'", dash_of(style.dash), with_opacity(style.colour, s.strength)));
+        break;
+    }
+    if (!s.label.empty()) {
+      for (auto p = s.points.rbegin(); p != s.points.rend(); ++p) {
+        if (!std::isfinite(p->y) || !draws(plot, *p)) continue;
+        labels.push_back({std::min(0.97, (along(p->y, plot.log_y) - r.y.low) / (r.y.high - r.y.low)),
+                          visible(s.label, kLabelLimit), std::string(style.colour)});
+        break;
+      }
+    }
+  }
+
+  std::string out = blocks;
+  out += fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", back(r.x.low, plot.log2_x), back(r.x.high, plot.log2_x),
+                     back(r.y.low, plot.log_y), back(r.y.high, plot.log_y));
+  out += plot.log2_x ? "set logscale x 2\nset format x '%g'\n" : "unset logscale x\nset format x '%.6g'\n";
+  out += plot.log_y ? "set logscale y\n" : "unset logscale y\n";
+  out += plot.log_y && r.y.high - r.y.low < 4 ? "set ytics autofreq\nset mytics 1\n" : "set ytics autofreq\n";
+  out += "set xtics autofreq\n";
+  if (plot.log2_x) {
+    // Ticks at the learning-rate scales that were run.
+    std::vector<double> ticks;
+    for (const Series& s : plot.series) {
+      for (const Series::Point& p : s.points) ticks.push_back(p.x);
+    }
+    std::sort(ticks.begin(), ticks.end());
+    ticks.erase(std::unique(ticks.begin(), ticks.end()), ticks.end());
+    if (!ticks.empty() && ticks.size() <= 9) {
+      out += "set xtics (";
+      for (std::size_t i = 0; i < ticks.size(); ++i)
+        out += fmt::format("{}'{:.4g}' {}", i == 0 ? "" : ", ", ticks[i], ticks[i]);
+      out += ")\n";
+    }
+  }
+  out += fmt::format("set title {}\nset xlabel {}\nset ylabel {}\nunset label\n", gnuplot_string(plot.title),
+                     gnuplot_string(plot.x_label), gnuplot_string(plot.y_label));
+  if (plot.level) {
+    const double at = (plot.level->y - r.y.low) / (r.y.high - r.y.low);
+    out += fmt::format("$d{} << EOD\n{} {}\n{} {}\nEOD\n", block, back(r.x.low, plot.log2_x), plot.level->y,
+                       back(r.x.high, plot.log2_x), plot.level->y);
+    commands += fmt::format("{}$d{} using 1:2 with lines lw 1 dt (6,4) lc rgb '#808080'",
+                            commands.empty() ? "plot " : ", \\\n  ", block++);
+    labels.push_back({at, plot.level->label, "#808080"});
+  }
+  spread(labels, height);
+  std::size_t longest = 0;
+  for (const Label& label : labels) {
+    longest = std::max(longest, label.text.size());
+    out += fmt::format("set label {} at graph 1.02, graph {:.4f} left textcolor rgb '{}'\n",
+                       gnuplot_string(label.text, kLabelLimit + 4), label.y, label.colour);
+  }
+  out += labels.empty() ? "set rmargin 2\n" : fmt::format("set rmargin {}\n", longest + 2);
+  if (r.clipped) {
+    // Above this line lie the runs without a finite loss.
+    out += fmt::format(
+        "set label 'diverged or off the scale' at graph 0.01, graph {} left textcolor rgb '#808080' font ',9'\n", 0.9);
+  }
+  out += commands.empty() ? "" : commands + "\n";
+  return out;
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+    text.replace(at, from.size(), to);
+}
+
+}  // namespace
+
+std::string gnuplot_script(const Figure& figure, std::optional<std::size_t> baseline, const std::string& folder) {
+  const std::size_t columns = std::max<std::size_t>(1, std::min(figure.columns, figure.plots.size()));
+  const std::size_t rows = (figure.plots.size() + columns - 1) / columns;
+  const bool grid = figure.plots.size() > 1;
+  const std::size_t width = grid ? 250 * columns : 520, height = grid ? 190 * rows : 330;
+  // A column of a paper is 8.4 cm wide, its text 17.4 cm.
+  const double pdf_width = grid ? 17.4 : 8.4,
+               pdf_height = pdf_width * static_cast<double>(height) / static_cast<double>(width);
+
+  std::string body =
+      "set border 3 lw 0.8 lc rgb 'black'\nset tics nomirror out scale 0.5\nset grid y lt 1 lw 0.5 lc rgb "
+      "'#B0808080'\nunset key\n";
+  std::size_t block = 0;
+  if (grid) body += fmt::format("set multiplot layout {},{} rowsfirst\n", rows, columns);
+  for (const Plot& plot : figure.plots) body += add_plot(plot, baseline, block, grid ? 0.12 : 0.062);
+  if (grid) body += "unset multiplot\n";
+
+  std::string script = "reset session\nset encoding utf8\n";
+  script += fmt::format(
+      "set terminal svg size {},{} dynamic font 'sans-serif,{}' linewidth 1.2 noenhanced\nset output '{}/{}.svg'\n{}unset "
+      "output\n",
+      width, height, grid ? 11 : 13, folder, figure.id, body);
+  script += fmt::format(
+      "reset\nset terminal pdfcairo size {}cm,{:.3f}cm font 'sans-serif,{}' linewidth 0.7 noenhanced\nset output "
+      "'{}/{}.pdf'\n{}unset output\n",
+      pdf_width, pdf_height, 7, folder, figure.id, body);
+  return script;
+}
+
+std::string inline_svg(const std::string& svg, const Figure& figure) {
+  std::string out = svg.substr(std::min(svg.find("<svg"), svg.size()));
+  replace_all(out, "rgb(  0,   0,   0)", "currentColor");
+  replace_all(out, "rgb(0,0,0)", "currentColor");
+  for (const char* quote : {"'", "\""}) {
+    replace_all(out, fmt::format("id={}gp", quote), fmt::format("id={}{}-", quote, figure.id));
+    replace_all(out, fmt::format("href={}#gp", quote), fmt::format("href={}#{}-", quote, figure.id));
+  }
+  for (const char* colour :
+       {" color=\"black\"", " color=\"white\"", " color='currentColor'", " xmlns:xlink=\"http://www.w3.org/1999/xlink\"",
+        " id=\"gnuplot_canvas\"", " font-family=\"sans-serif\""}) {
+    replace_all(out, colour, "");
+  }
+  replace_all(out, "xlink:href", "href");
+  // gnuplot's own titles: one a file, one a plot element.
+  const auto cut = [&](std::string_view begin, std::string_view end, std::string_view instead) {
+    for (std::size_t at = 0; (at = out.find(begin, at)) != std::string::npos; at += instead.size()) {
+      const std::size_t stop = out.find(end, at);
+      if (stop == std::string::npos) return;
+      out.replace(at, stop + end.size() - at, instead);
+    }
+  };
+  cut("<filter", "</filter>", "");
+  cut("<title>", "</title>", "");
+  cut("<desc>", "</desc>", "");
+  cut("<g id=\"gnuplot_plot", ">", "<g>");
+  const std::string head = fmt::format(
+      " role=\"img\" aria-labelledby=\"{0}-title {0}-desc\" class=\"plot\">\n<title id=\"{0}-title\">{1}</title>\n<desc "
+      "id=\"{0}-desc\">{2}</desc>",
+      figure.id, html_escape(visible(figure.title, 200)), html_escape(visible(figure.alternative, 2000)));
+  const std::size_t open = out.find('>');
+  if (open != std::string::npos) out.replace(open, 1, head);
+  return out;
+}
+
+std::string standalone_svg(const std::string& inlined) {
+  std::string out = inlined;
+  const std::size_t open = out.find('>'), body = out.find("</desc>");
+  if (open == std::string::npos || body == std::string::npos) return out;
+  out.insert(body + 7, "\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
+  out.insert(open, " color=\"#1a1a1a\" font-family=\"system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif\"");
+  return "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n" + out;
+}
+
+std::string undated_pdf(std::string pdf) {
+  for (const std::string_view key : {"/CreationDate (D:", "/ModDate (D:"}) {
+    const std::string_view fixed_date = "20000101000000";
+    for (std::size_t at = 0; (at = pdf.find(key, at)) != std::string::npos; at += key.size()) {
+      if (at + key.size() + fixed_date.size() <= pdf.size()) pdf.replace(at + key.size(), fixed_date.size(), fixed_date);
+    }
+  }
+  return pdf;
+}
+
+}  // namespace equisweep

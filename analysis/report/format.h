@@ -1,0 +1,29 @@
+#pragma once
+// Numbers and words as reports show them; the same in every locale.
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "analysis/report/content.h"
+#include "analysis/statistics/statistics.h"
+
+namespace equisweep {
+
+std::string fixed(double x, int decimals);  ///< "-0.0123" with a true minus sign; "diverged" for +infinity, "–" for NaN
+std::string signed_fixed(double x, int decimals);            ///< "+0.0123"
+std::string significant(double x, int digits = 3);           ///< "0.003", "1.5e-06"
+std::string grouped(std::int64_t x);                         ///< "1 228 800" with narrow spaces
+std::string plural(std::size_t n, const std::string& noun);  ///< "1 run", "2 runs"
+std::string p_value(double p);                               ///< "p = 0.0028", "p < 0.0001"
+std::string with_interval(const Interval& i, int decimals);  ///< "3.4120 ± 0.0031"; the mean alone where n = 1
+std::string duration(double seconds);                        ///< "4.2 s", "3 min 20 s", "2 h 05 min"
+
+Value text(std::string shown);
+Value count(std::int64_t x);
+Value number(double x, int decimals);  ///< NaN is shown as a dash and empty in the CSV file
+Value nothing();                       ///< a dash
+
+inline constexpr int kLossDecimals = 4;
+
+}  // namespace equisweep

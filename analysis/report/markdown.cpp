@@ -1,0 +1,78 @@
+#include <fmt/format.h>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/writers.h"
+
+namespace equisweep {
+namespace {
+
+struct Writer {
+  std::string out;
+
+  void operator()(const Paragraph& p) {
+    if (p.style == TextStyle::code) {
+      // Indented code cannot be ended from inside, unlike a fence.
+      std::size_t begin = 0;
+      while (begin <= p.text.size()) {
+        const std::size_t end = std::min(p.text.find('\n', begin), p.text.size());
+        out += "    " + visible(std::string_view(p.text).substr(begin, end - begin), 400) + "\n";
+        begin = end + 1;
+      }
+      out += "\n";
+    } else if (p.style == TextStyle::lead) {
+      out += "> " + markdown_escape(p.text) + "\n\n";
+    } else {
+      out += markdown_escape(p.text) + "\n\n";
+    }
+  }
+
+  void operator()(const List& list) {
+    for (const std::string& item : list.items) out += "- " + markdown_escape(item) + "\n";
+    out += "\n";
+  }
+
+  void operator()(const Table& table) {
+    out += "**" + markdown_escape(table.caption) + "**\n\n";
+    std::string head = "|", rule = "|";
+    for (const Column& c : table.columns) {
+      if (c.hidden) continue;
+      head += " " + markdown_escape(c.title) + " |";
+      rule += c.numeric ? "---:|" : "---|";
+    }
+    out += head + "\n" + rule + "\n";
+    for (const auto& row : table.rows) {
+      out += "|";
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        if (table.columns[i].hidden) continue;
+        const std::string text = markdown_escape(row[i].shown);
+        out += row[i].strong ? " **" + text + "** |" : " " + text + " |";
+      }
+      out += "\n";
+    }
+    out += "\n";
+    for (const std::string& note : table.notes) out += markdown_escape(note) + "\n\n";
+    out += fmt::format("[Data](tables/{}.csv)\n\n", table.id);
+  }
+
+  void operator()(const Figure& figure) {
+    if (with_figures) out += fmt::format("![{}](figures/{}.svg)\n\n", markdown_escape(figure.title), figure.id);
+    out += markdown_escape(figure.caption) + " " + fmt::format("[Data](tables/{}.csv)\n\n", figure.id);
+  }
+
+  bool with_figures = true;
+};
+
+}  // namespace
+
+std::string write_markdown(const Document& document) {
+  Writer writer{.out = "# " + markdown_escape(visible(document.title, 200)) + "\n\n" + markdown_escape(document.subtitle) +
+                       "\n\n"};
+  writer.with_figures = !document.svg.empty();
+  for (const SectionContent& section : document.sections) {
+    writer.out += fmt::format("## {}\n\n", section.title);
+    for (const Block& block : section.content) std::visit(writer, block);
+  }
+  return writer.out;
+}
+
+}  // namespace equisweep

@@ -1,0 +1,211 @@
+#include "analysis/report/report.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/figure.h"
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
+#include "analysis/report/writers.h"
+#include "core/data/sha256.h"
+#include "core/error.h"
+
+namespace equisweep {
+namespace {
+
+namespace fs = std::filesystem;
+
+using Files = std::map<std::string, std::string>;  // content by path inside the report
+
+std::string read(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw Error("cannot read " + path.string());
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+void write(const fs::path& path, const std::string& content) {
+  std::ofstream out(path, std::ios::binary | std::ios::trunc);
+  out.write(content.data(), static_cast<std::streamsize>(content.size()));
+  out.close();
+  if (!out) throw Error("cannot write " + path.string() + " (is the disk full, or the folder read-only?)");
+}
+
+// A folder beside the files of the report that is gone when the work is.
+class Scratch {
+ public:
+  explicit Scratch(const fs::path& out) {
+    std::string name = (fs::absolute(out) / ".tmp-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw Error("cannot write into " + out.string());
+    path_ = name;
+  }
+  ~Scratch() {
+    std::error_code ignored;
+    fs::remove_all(path_, ignored);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+std::string subtitle(const ReportData& data) {
+  std::string models, stacks;
+  for (const std::string& m : data.models) models += (models.empty() ? "" : ", ") + visible(m);
+  std::string out = fmt::format("{} of {} runs have a result", data.results(), data.runs.size());
+  for (const auto& run : data.runs) {
+    const auto corpus = run->corpus.find("name");
+    if (corpus == run->corpus.end() || !corpus->is_string()) continue;
+    out += " · " + visible(corpus->get<std::string>());
+    break;
+  }
+  return models.empty() ? out : out + " · " + models;
+}
+
+// Figure ids are file names; two names from users may have the same stem.
+void make_unique(std::vector<SectionContent>& sections) {
+  std::set<std::string> taken;
+  for (SectionContent& section : sections) {
+    for (Block& block : section.content) {
+      if (const auto* table = std::get_if<Table>(&block)) taken.insert(table->id);
+    }
+  }
+  for (SectionContent& section : sections) {
+    for (Block& block : section.content) {
+      auto* figure = std::get_if<Figure>(&block);
+      if (figure == nullptr) continue;
+      const std::string stem = figure->id;
+      for (int i = 2; !taken.insert(figure->id).second; ++i) figure->id = fmt::format("{}-{}", stem, i);
+    }
+  }
+}
+
+void draw(Document& document, const fs::path& scratch, Files& files) {
+  std::string script;
+  std::vector<const Figure*> figures;
+  for (const SectionContent& section : document.sections) {
+    for (const Block& block : section.content) {
+      if (const auto* figure = std::get_if<Figure>(&block)) {
+        figures.push_back(figure);
+        script += gnuplot_script(*figure, document.baseline, ".");
+      }
+    }
+  }
+  if (figures.empty()) return;
+  write(scratch / "figures.gp", script);
+  run_gnuplot(scratch / "figures.gp", scratch);
+  for (const Figure* figure : figures) {
+    const std::string svg = inline_svg(read(scratch / (figure->id + ".svg")), *figure);
+    document.svg.emplace(figure->id, svg);
+    files.emplace("figures/" + figure->id + ".svg", standalone_svg(svg));
+    files.emplace("figures/" + figure->id + ".pdf", undated_pdf(read(scratch / (figure->id + ".pdf"))));
+  }
+}
+
+// The files that the last report in `out` listed; names that are not plain paths inside it are ignored.
+std::set<std::string> listed_before(const fs::path& out) {
+  std::set<std::string> names;
+  if (!fs::is_regular_file(out / "manifest.json")) return names;
+  const auto manifest = nlohmann::json::parse(read(out / "manifest.json"), nullptr, false);
+  if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object()) return names;
+  for (const auto& [name, unused] : manifest["files"].items()) {
+    if (name.find("..") == std::string::npos && (name.starts_with("tables/") || name.starts_with("figures/")))
+      names.insert(name);
+  }
+  return names;
+}
+
+void require_real_folder(const fs::path& folder) {
+  std::error_code error;
+  const fs::file_status status = fs::symlink_status(folder, error);
+  if (fs::is_symlink(status)) throw Error(folder.string() + " is a link; a report is written into real folders only");
+  fs::create_directories(folder, error);
+  if (error) throw Error("cannot make the folder " + folder.string() + ": " + error.message());
+}
+
+}  // namespace
+
+void write_report(const fs::path& sweep_db, const fs::path& out, const ReportOptions& options) {
+  const ReportData data(sweep_db);
+  const std::vector<StackResult> results = compare(data);
+  Document document{.title = data.name(),
+                    .subtitle = subtitle(data),
+                    .sections = {},
+                    .baseline = data.baseline,
+                    .stacks = data.stacks,
+                    .svg = {}};
+  for (const Section& section : sections())
+    document.sections.push_back({section.id, section.title, section.make({data, results})});
+  make_unique(document.sections);
+
+  std::error_code error;
+  fs::create_directories(out, error);
+  if (error) throw Error("cannot make the folder " + out.string() + ": " + error.message());
+  for (const char* folder : {"tables", "figures"}) require_real_folder(out / folder);
+  const Scratch scratch(out);
+
+  Files files;
+  for (const SectionContent& section : document.sections) {
+    for (const Block& block : section.content) {
+      if (const auto* table = std::get_if<Table>(&block)) files.emplace("tables/" + table->id + ".csv", write_csv(*table));
+      if (const auto* figure = std::get_if<Figure>(&block))
+        files.emplace("tables/" + figure->id + ".csv", write_csv(figure->data));
+    }
+  }
+  if (options.figures) draw(document, scratch.path(), files);
+  files.emplace("index.html", write_html(document));
+  files.emplace("report.md", write_markdown(document));
+
+  nlohmann::json manifest = {{"format", 1}, {"sweep", visible(data.name(), 200)}, {"files", nlohmann::json::object()}};
+  for (const auto& [name, content] : files)
+    manifest["files"][name] = {{"sha256", sha256(content)}, {"bytes", content.size()}};
+  const std::string manifest_text = manifest.dump(2) + "\n";
+
+  for (const std::string& name : listed_before(out)) {
+    if (!files.contains(name)) fs::remove(out / name, error);
+  }
+  const auto place = [&](const std::string& name, const std::string& content) {
+    write(scratch.path() / "whole", content);
+    fs::rename(scratch.path() / "whole", out / name, error);
+    if (error) throw Error("cannot write " + (out / name).string() + ": " + error.message());
+  };
+  for (const auto& [name, content] : files) place(name, content);
+  place("manifest.json", manifest_text);
+}
+
+std::string report_summary(const fs::path& sweep_db, std::size_t width) {
+  const ReportData data(sweep_db);
+  const std::vector<StackResult> results = compare(data);
+  const SectionInput input{data, results};
+  std::string out;
+  for (const Block& block : main_table_section(input)) {
+    if (const auto* table = std::get_if<Table>(&block)) out += write_text(*table) + "\n";
+  }
+  // The verdict, wrapped at spaces.
+  std::string line;
+  const auto columns = [](const std::string& s) {
+    return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  };
+  const std::string verdict = verdict_text(input);
+  for (std::size_t begin = 0; begin < verdict.size();) {
+    const std::size_t end = std::min(verdict.find(' ', begin), verdict.size());
+    const std::string word = verdict.substr(begin, end - begin);
+    if (!line.empty() && columns(line) + 1 + columns(word) > width) {
+      out += line + "\n";
+      line.clear();
+    }
+    line += (line.empty() ? "" : " ") + word;
+    begin = end + 1;
+  }
+  return out + line + "\n";
+}
+
+}  // namespace equisweep

@@ -1,0 +1,45 @@
+#pragma once
+// A section of a report: reads the sweep's data, returns text, tables and figures.
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "analysis/report/compare.h"
+#include "analysis/report/content.h"
+#include "analysis/report/data.h"
+
+namespace equisweep {
+
+struct SectionInput {
+  const ReportData& data;
+  const std::vector<StackResult>& results;  ///< compare(data)
+};
+
+struct Section {
+  std::string_view id;  ///< anchor in index.html
+  std::string_view title;
+  Content (*make)(const SectionInput& input);
+};
+
+/// Every section, in the order of the report; the only place that lists them.
+std::span<const Section> sections();
+
+// One function a file in analysis/report/sections.
+Content verdict_section(const SectionInput& input);
+Content main_table_section(const SectionInput& input);
+Content learning_rate_section(const SectionInput& input);
+Content curves_section(const SectionInput& input);
+Content spectra_section(const SectionInput& input);
+Content all_runs_section(const SectionInput& input);
+Content method_section(const SectionInput& input);
+
+/// The verdict as one quotable paragraph.
+std::string verdict_text(const SectionInput& input);
+
+// Shared by sections.
+std::string learning_rates(const RunRecord& run);                    ///< "default 0.003, matrix 0.02"
+std::string point_name(const LrPoint& point);                        ///< "lr_scale 0.5, embedding.lr 0.1"
+std::string stack_label(const ReportData& data, std::size_t stack);  ///< its name, "(baseline)" added
+
+}  // namespace equisweep

@@ -1,0 +1,149 @@
+// Final loss against the learning rate: how wide the basin is, and whether the optimum lies inside the grid.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <map>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
+
+namespace equisweep {
+namespace {
+
+constexpr double kBasin = 1.01;  // the basin: means within 1% of the best
+
+struct Basin {
+  double low = 0, high = 0;  // lr_scale
+  bool at_edge = false;      // the best point is the first or last of the grid
+};
+
+// Along lr_scale at the best point's own axes.
+Basin basin_of(const Arm& arm) {
+  std::vector<const LrPoint*> line;
+  for (const LrPoint& p : arm.points) {
+    if (p.axes == arm.chosen().axes) line.push_back(&p);
+  }
+  const auto best = std::find(line.begin(), line.end(), &arm.chosen());
+  auto low = best, high = best;
+  const double limit = kBasin * arm.chosen().mean;
+  while (low != line.begin() && (*(low - 1))->mean <= limit) --low;
+  while (high + 1 != line.end() && (*(high + 1))->mean <= limit) ++high;
+  return {(*low)->lr_scale, (*high)->lr_scale, line.size() > 1 && (best == line.begin() || best + 1 == line.end())};
+}
+
+Figure figure_of(const ReportData& data, std::size_t model) {
+  Figure figure{.id = "lr-" + file_stem(data.models[model]),
+                .title = "Final validation loss against the learning rate on " + visible(data.models[model]),
+                .caption = {},
+                .alternative = {},
+                .data = {.id = {},
+                         .caption = {},
+                         .columns = {{"Stack", false, "stack"},
+                                     {"lr_scale", true, "lr_scale"},
+                                     {"axes", false, "axes"},
+                                     {"seed", true, "seed"},
+                                     {"loss", true, "val_loss_nats"},
+                                     {"state", false, "state"}},
+                         .rows = {},
+                         .notes = {}}};
+  Plot plot{.title = {},
+            .x_label = "lr_scale (multiplies every learning rate of the stack)",
+            .y_label = "final validation loss, nats per token",
+            .log2_x = true};
+  std::size_t seeds = 0;
+  for (const Arm& arm : data.arms) {
+    if (arm.model != model) continue;
+    std::map<std::string, Series> lines;  // one for each setting of the stack's own axes
+    Series points{.kind = Series::Kind::points, .label = {}, .stack = static_cast<int>(arm.stack)};
+    for (const LrPoint& point : arm.points) {
+      Series& line = lines.try_emplace(point.axes, Series{.label = {}, .stack = static_cast<int>(arm.stack)}).first->second;
+      if (point.axes == arm.chosen().axes) line.label = data.stacks[arm.stack];
+      const bool pending = std::all_of(point.cells.begin(), point.cells.end(), [](auto* c) { return c->run->pending(); });
+      if (!pending) line.points.push_back({.x = point.lr_scale, .y = point.mean});
+      seeds = std::max(seeds, point.cells.size());
+      for (const CellRecord* cell : point.cells) {
+        const double loss = cell->run->final_loss();
+        if (!std::isnan(loss)) points.points.push_back({.x = cell->lr_scale, .y = loss});
+        figure.data.rows.push_back({text(data.stacks[arm.stack]), number(cell->lr_scale, 6), text(cell->axes),
+                                    count(cell->seed), number(loss, kLossDecimals),
+                                    text(std::string(name_of(cell->run->state)))});
+      }
+    }
+    for (auto& [axes, line] : lines) {
+      if (axes != arm.chosen().axes) line.strength = 0.45;
+      plot.series.push_back(std::move(line));
+    }
+    plot.series.push_back(std::move(points));
+  }
+  figure.plots.push_back(std::move(plot));
+  figure.caption = fmt::format(
+      "{}: points are seeds (up to {} a learning rate), lines their means. Triangles at the top are runs that diverged, "
+      "failed or lie above the axis; "
+      "a mean over such a seed is infinite and breaks the line.",
+      visible(data.models[model]), seeds);
+  for (const Arm& arm : data.arms) {
+    if (arm.model != model || !std::isfinite(arm.chosen().mean)) continue;
+    figure.alternative +=
+        fmt::format("{}{} is lowest at {}: {}.", figure.alternative.empty() ? "" : " ", visible(data.stacks[arm.stack]),
+                    visible(point_name(arm.chosen())), fixed(arm.chosen().mean, kLossDecimals));
+  }
+  return figure;
+}
+
+}  // namespace
+
+Content learning_rate_section(const SectionInput& input) {
+  const ReportData& data = input.data;
+  Content content = {
+      Paragraph{"For each model and stack the point with the lowest mean final loss is chosen, by the same rule for every "
+                "stack; a diverged or failed seed "
+                "makes the mean infinite. Stacks with axes of their own show their best setting in full colour."}};
+  Table table{.id = "learning-rates",
+              .caption =
+                  "Where each stack is best, and how wide its basin is: the range of lr_scale around the optimum whose mean "
+                  "loss is within 1% of the best.",
+              .columns = {{.title = "Model", .csv_name = "model"},
+                          {.title = "Stack", .csv_name = "stack"},
+                          {.title = "Best", .csv_name = "best_point"},
+                          {.title = "Mean loss", .numeric = true, .csv_name = "val_loss_nats"},
+                          {.title = "n", .numeric = true, .csv_name = "n"},
+                          {.title = "Points", .numeric = true, .csv_name = "points"},
+                          {.title = "Basin from", .numeric = true, .csv_name = "basin_low"},
+                          {.title = "to", .numeric = true, .csv_name = "basin_high"},
+                          {.title = "Width", .numeric = true, .csv_name = "basin_factor"},
+                          {.title = "Optimum", .csv_name = "optimum"}},
+              .rows = {},
+              .notes = {}};
+  bool edges = false;
+  for (const Arm& arm : data.arms) {
+    if (!std::isfinite(arm.chosen().mean)) continue;
+    const Basin basin = basin_of(arm);
+    edges = edges || basin.at_edge;
+    Value stack = text(stack_label(data, arm.stack));
+    stack.key = static_cast<int>(arm.stack);
+    stack.value = data.stacks[arm.stack];
+    table.rows.push_back({text(data.models[arm.model]), stack, text(point_name(arm.chosen())),
+                          number(arm.chosen().mean, kLossDecimals),
+                          count(static_cast<std::int64_t>(finite_losses(arm.chosen()).size())),
+                          count(static_cast<std::int64_t>(arm.points.size())), Value{significant(basin.low, 4), basin.low},
+                          Value{significant(basin.high, 4), basin.high},
+                          Value{significant(basin.high / basin.low, 3) + "×", basin.high / basin.low},
+                          text(basin.at_edge ? "at the edge of the grid" : "inside the grid")});
+  }
+  if (edges)
+    table.notes.push_back("An optimum at the edge of the grid may lie beyond it: the stack is then not fully tuned.");
+  for (std::size_t model = 0; model < data.models.size(); ++model) {
+    Figure figure = figure_of(data, model);
+    if (!figure.alternative.empty()) content.emplace_back(std::move(figure));
+  }
+  if (table.rows.empty())
+    content.emplace_back(Paragraph{"No learning rate has a finite mean loss yet."});
+  else
+    content.emplace_back(std::move(table));
+  return content;
+}
+
+}  // namespace equisweep

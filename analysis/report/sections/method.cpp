@@ -1,0 +1,108 @@
+// How the numbers were made: formulas, data, versions, hardware.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
+
+namespace equisweep {
+namespace {
+
+std::string shown(const nlohmann::json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
+
+// Values that some runs share and others do not, by path of the key: {"torch": {"2.13.0"}, ...}.
+using Facts = std::map<std::string, std::set<std::string>>;
+
+void collect(const nlohmann::json& value, const std::string& path, Facts& facts) {
+  if (value.is_object()) {
+    for (const auto& [key, inner] : value.items()) collect(inner, path.empty() ? key : path + "." + key, facts);
+  } else {
+    facts[path].insert(shown(value));
+  }
+}
+
+Table facts_table(const std::string& id, const std::string& caption, const Facts& facts) {
+  Table table{.id = id,
+              .caption = caption,
+              .columns = {{.title = "What", .csv_name = "what"}, {.title = "Value", .csv_name = "value"}},
+              .rows = {},
+              .notes = {}};
+  for (const auto& [path, values] : facts) {
+    std::string all;
+    std::size_t listed = 0;
+    for (const std::string& value : values) {
+      if (listed++ < 6) all += (all.empty() ? "" : "; ") + visible(value, 160);
+    }
+    if (listed > 6) all += fmt::format("; and {} more", listed - 6);
+    table.rows.push_back({text(path), text(all)});
+  }
+  return table;
+}
+
+}  // namespace
+
+Content method_section(const SectionInput& input) {
+  const ReportData& data = input.data;
+  std::set<std::int64_t> seeds;
+  for (const CellRecord& cell : data.cells) seeds.insert(cell.seed);
+  std::string seed_list;
+  for (const std::int64_t seed : seeds) seed_list += fmt::format("{}{}", seed_list.empty() ? "" : ", ", seed);
+
+  Content content;
+  content.emplace_back(List{{
+      "Final validation loss: mean cross entropy in nats per token over fixed validation windows, after the last update of "
+      "a run that ended as done. A run that diverged, failed or ended "
+      "without a finite loss counts as +∞.",
+      "Choice of the learning rate: for each model and stack the point (lr_scale and the stack's own axes) with the lowest "
+      "mean final loss over seeds, ties to the smaller lr_scale. The same rule for every stack.",
+      "Intervals: mean ± t(0.975; n − 1) · sd / √n over seeds. Differences: stack minus baseline, paired by seed where "
+      "seeds are shared, else Welch's t.",
+      "Several comparisons: p-values are adjusted by Holm's step-down method over all stacks and models of this report; a "
+      "difference is called better or worse where the adjusted p is below 0.05.",
+      "Smallest detectable difference: (t(0.975; 2n − 2) + t(0.8; 2n − 2)) · s · √(2/n), with s pooled over the two stacks: "
+      "what two groups of n show with 80% power.",
+      "Speed-up: the baseline's steps, tokens or seconds to its own final loss, divided by the stack's to the same loss, on "
+      "the mean validation curves, linear between evaluations. Seconds are training time on the machine that ran the job; "
+      "they compare stacks only where the jobs had the machine to themselves alike.",
+      fmt::format("Seeds of this sweep: {}. The seeds that chose the learning rates also support the claims; a claim free "
+                  "of that choice needs seeds that no choice has seen.",
+                  seed_list.empty() ? "none" : seed_list),
+  }});
+
+  Facts corpora, settings, environment;
+  for (const auto& run : data.runs) {
+    collect(run->corpus, "", corpora);
+    for (const char* part : {"data", "train", "schedule", "stop"}) {
+      if (run->config.contains(part)) collect(run->config[part], part, settings);
+    }
+  }
+  SQLite::Statement attempts(data.db(), "SELECT device, threads, environment FROM attempts ORDER BY run, attempt");
+  while (attempts.executeStep()) {
+    if (const std::string device = attempts.getColumn(0).getString(); !device.empty()) environment["device"].insert(device);
+    environment["threads per job"].insert(fmt::format("{}", attempts.getColumn(1).getInt64()));
+    const nlohmann::json value = nlohmann::json::parse(attempts.getColumn(2).getString(), nullptr, false);
+    if (value.is_object()) collect(value, "", environment);
+  }
+  if (!corpora.empty()) content.emplace_back(facts_table("corpus", "The data.", corpora));
+  if (!settings.empty())
+    content.emplace_back(facts_table("settings", "Settings that all runs share, or their different values.", settings));
+  if (!environment.empty())
+    content.emplace_back(facts_table("environment", "Versions and hardware, as the workers recorded them.", environment));
+  for (const auto& [key, value] : data.meta) {
+    const bool long_text = value.find('\n') != std::string::npos || value.size() > 120;
+    if (long_text) {
+      content.emplace_back(Paragraph{visible(key) + ":"});
+      content.emplace_back(Paragraph{value, TextStyle::code});
+    } else {
+      content.emplace_back(Paragraph{visible(key) + ": " + visible(value, 200)});
+    }
+  }
+  return content;
+}
+
+}  // namespace equisweep

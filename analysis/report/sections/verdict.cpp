@@ -1,0 +1,193 @@
+// Each stack against the tuned baseline, as one paragraph and one table.
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
+
+namespace equisweep {
+namespace {
+
+std::string percent(double part) { return fmt::format("{:.0f}%", 100 * part); }
+
+std::string interval_words(const Comparison& c) {
+  const Interval& d = c.difference;
+  // The sentence around it says "lower" or "higher", so the bounds are sizes in that direction.
+  const double sign = d.mean < 0 ? -1 : 1;
+  const double a = sign * d.mean - d.half_width, b = sign * d.mean + d.half_width;
+  return fmt::format("95% interval {} to {}, {} n = {}", fixed(a, kLossDecimals), fixed(b, kLossDecimals),
+                     c.paired ? "paired by seed," : "unpaired,", d.n);
+}
+
+std::string p_words(const StackResult& r, std::size_t tests) {
+  if (!r.comparison.printable_p()) return "";
+  return fmt::format(", {}{}", p_value(r.adjusted_p), tests > 1 ? " after Holm's correction" : "");
+}
+
+std::string speed_words(const StackResult& r) {
+  if (!r.reached) return ", and did not reach the baseline's final loss";
+  if (!r.baseline_reached || r.baseline_reached->step <= 0) return "";
+  std::string out = fmt::format(", and reached the baseline's final loss in {} of its steps",
+                                percent(r.reached->step / r.baseline_reached->step));
+  if (r.baseline_reached->seconds > 0)
+    out += fmt::format(" and {} of its training time", percent(r.reached->seconds / r.baseline_reached->seconds));
+  return out;
+}
+
+std::string sentence(const ReportData& data, const StackResult& r, std::size_t tests) {
+  const std::string stack = visible(data.stacks[r.arm->stack]);
+  const Interval& d = r.comparison.difference;
+  const std::string size = fixed(std::abs(d.mean), kLossDecimals);
+  switch (r.outcome) {
+    case Outcome::better:
+    case Outcome::worse:
+      return fmt::format("{} ended {} nats per token {} ({}{}){}.", stack, size, d.mean < 0 ? "lower" : "higher",
+                         interval_words(r.comparison), p_words(r, tests), d.mean < 0 ? speed_words(r) : "");
+    case Outcome::indistinguishable: {
+      const bool apart = std::abs(d.mean) > d.half_width;
+      return fmt::format(
+          "{} is not distinguishable from the baseline at n = {}: difference {} ± {} (smallest detectable {}{}){}.", stack,
+          d.n, signed_fixed(d.mean, kLossDecimals), fixed(d.half_width, kLossDecimals), fixed(r.detectable, kLossDecimals),
+          p_words(r, tests),
+          apart
+              ? fmt::format("; its own interval leaves out zero, but not after Holm's correction for {} comparisons", tests)
+              : "");
+    }
+    case Outcome::no_claim:
+      break;
+  }
+  std::string out = fmt::format("No claim about {}: {}", stack, r.why);
+  if (std::isfinite(d.mean)) out += fmt::format(" (difference {} at n = {})", signed_fixed(d.mean, kLossDecimals), d.n);
+  return out + ".";
+}
+
+// "The lowest mean loss, 3.61 (muon on qwen3-nano), is 1.92 nats below the unigram entropy of the corpus (5.53)."
+std::string unigram_sentence(const ReportData& data) {
+  const Arm* best = nullptr;
+  for (const Arm& arm : data.arms) {
+    if (std::isfinite(arm.chosen().mean) && (best == nullptr || arm.chosen().mean < best->chosen().mean)) best = &arm;
+  }
+  if (best == nullptr) return "";
+  const double entropy = ReportData::unigram_entropy(*best->chosen().cells.front()->run), loss = best->chosen().mean;
+  if (std::isnan(entropy)) return "";
+  return fmt::format(" The lowest mean loss, {} ({} on {}), is {} nats {} the unigram entropy of the corpus, {}.",
+                     fixed(loss, kLossDecimals), visible(data.stacks[best->stack]), visible(data.models[best->model]),
+                     fixed(std::abs(entropy - loss), 3), loss < entropy ? "below" : "above", fixed(entropy, 3));
+}
+
+std::string ratio(const std::optional<Reached>& stack, const std::optional<Reached>& baseline, double Reached::*what) {
+  if (!stack) return "not reached";
+  if (!baseline || !((*stack).*what > 0)) return "–";
+  return fmt::format("{:.2f}×", (*baseline).*what / (*stack).*what);
+}
+
+Value ratio_value(const StackResult& r, double Reached::*what) {
+  Value v = text(ratio(r.reached, r.baseline_reached, what));
+  v.value = std::monostate{};
+  if (!r.reached) v.value = 0.0;
+  if (r.reached && r.baseline_reached && (*r.reached).*what > 0) v.value = (*r.baseline_reached).*what / (*r.reached).*what;
+  return v;
+}
+
+std::string outcome_word(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::better:
+      return "better";
+    case Outcome::worse:
+      return "worse";
+    case Outcome::indistinguishable:
+      return "not distinguishable";
+    case Outcome::no_claim:
+      break;
+  }
+  return "no claim";
+}
+
+}  // namespace
+
+std::string verdict_text(const SectionInput& input) {
+  const ReportData& data = input.data;
+  std::string out;
+  if (data.runs.empty()) return "The sweep has no runs yet.";
+  if (!data.complete()) out += fmt::format("Preliminary: {} of {} runs have a result. ", data.results(), data.runs.size());
+  if (!data.baseline)
+    return out + "No stack is marked as the baseline, so this report compares nothing." + unigram_sentence(data);
+
+  std::size_t tests = 0;
+  for (const StackResult& r : input.results) tests += std::isnan(r.adjusted_p) ? 0 : 1;
+  for (std::size_t model = 0; model < data.models.size(); ++model) {
+    const Arm* base = data.baseline_arm(model);
+    if (base != nullptr) {
+      const auto losses = finite_losses(base->chosen());
+      std::vector<double> values;
+      for (const auto& [seed, loss] : losses) values.push_back(loss);
+      const Interval i = interval_of(values);
+      out += fmt::format("On {}, the {} baseline", visible(data.models[model]), visible(data.stacks[*data.baseline]));
+      out += values.empty() ? " has no finite final loss yet."
+                            : fmt::format(" at its best learning rate ({}) ended at {} nats per token (n = {}).",
+                                          visible(point_name(base->chosen())), with_interval(i, kLossDecimals), i.n);
+    } else {
+      out += fmt::format("On {}, the baseline was not run.", visible(data.models[model]));
+    }
+    for (const StackResult& r : input.results) {
+      if (r.arm->model == model && (base != nullptr || r.baseline != nullptr)) out += " " + sentence(data, r, tests);
+    }
+    if (model + 1 < data.models.size()) out += " ";
+  }
+  out += unigram_sentence(data);
+  const std::size_t lost = static_cast<std::size_t>(std::count_if(
+      data.runs.begin(), data.runs.end(), [](const auto& r) { return !r->pending() && std::isinf(r->final_loss()); }));
+  if (lost > 0)
+    out += fmt::format(" {} of {} runs diverged or failed; they count as infinite losses.", lost, data.runs.size());
+  if (!input.results.empty())
+    out += " The seeds that chose the learning rates also support these claims, so the differences still await fresh seeds.";
+  return out;
+}
+
+Content verdict_section(const SectionInput& input) {
+  Content content = {Paragraph{verdict_text(input), TextStyle::lead}};
+  if (input.results.empty()) return content;
+  Table table{
+      .id = "verdict",
+      .caption =
+          "Each stack at its best learning rate against the baseline at its best. Differences of the final validation loss "
+          "in nats "
+          "per token, stack minus baseline, with 95% intervals.",
+      .columns = {{.title = "Model", .csv_name = "model"},
+                  {.title = "Stack", .csv_name = "stack"},
+                  {.title = "Difference", .numeric = true, .csv_name = "difference_nats"},
+                  {.title = "± 95%", .numeric = true, .csv_name = "half_width_nats"},
+                  {.title = "n", .numeric = true, .csv_name = "n"},
+                  {.title = "p (Holm)", .numeric = true, .csv_name = "p_holm"},
+                  {.title = "Detectable", .numeric = true, .csv_name = "smallest_detectable_nats"},
+                  {.title = "Steps", .numeric = true, .csv_name = "speedup_steps"},
+                  {.title = "Tokens", .numeric = true, .csv_name = "speedup_tokens"},
+                  {.title = "Time", .numeric = true, .csv_name = "speedup_seconds"},
+                  {.title = "Verdict", .csv_name = "verdict"}},
+      .rows = {},
+      .notes = {"Steps, tokens and time: how many times sooner than the baseline the mean validation curve comes down to "
+                "the baseline's final loss "
+                "(linear between evaluations). Detectable: the smallest difference that this n shows with 80% power.",
+                "No p-value is printed below three seeds."}};
+  for (const StackResult& r : input.results) {
+    const Comparison& c = r.comparison;
+    Value difference = number(c.difference.mean, kLossDecimals);
+    if (std::isfinite(c.difference.mean)) difference.shown = signed_fixed(c.difference.mean, kLossDecimals);
+    Value stack = text(input.data.stacks[r.arm->stack]);
+    stack.key = static_cast<int>(r.arm->stack);
+    table.rows.push_back({text(input.data.models[r.arm->model]), stack, difference,
+                          number(c.difference.half_width, kLossDecimals), count(static_cast<std::int64_t>(c.difference.n)),
+                          c.printable_p() && !std::isnan(r.adjusted_p)
+                              ? Value{.shown = p_value(r.adjusted_p).substr(2), .value = r.adjusted_p}
+                              : nothing(),
+                          number(r.detectable, kLossDecimals), ratio_value(r, &Reached::step),
+                          ratio_value(r, &Reached::tokens), ratio_value(r, &Reached::seconds),
+                          text(outcome_word(r.outcome))});
+  }
+  content.emplace_back(std::move(table));
+  return content;
+}
+
+}  // namespace equisweep

@@ -1,0 +1,35 @@
+#pragma once
+// One writer a format: sections in, text out. Every name is escaped here.
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "analysis/report/content.h"
+
+namespace equisweep {
+
+struct SectionContent {
+  std::string_view id, title;
+  Content content;
+};
+
+struct Document {
+  std::string title;
+  std::string subtitle;  ///< n of N runs, models, corpus: one line
+  std::vector<SectionContent> sections;
+  std::optional<std::size_t> baseline;     ///< index of the stack, for colours
+  std::vector<std::string> stacks;         ///< names, for keys of figures
+  std::map<std::string, std::string> svg;  ///< inline SVG by figure id; empty without figures
+};
+
+std::string write_html(const Document& document);
+std::string write_markdown(const Document& document);
+std::string write_csv(const Table& table);
+
+/// A table in plain text with aligned columns, for terminals.
+std::string write_text(const Table& table);
+
+}  // namespace equisweep

@@ -1,0 +1,68 @@
+#pragma once
+// The statistics of a report. Everything that depends on n carries n.
+//
+// Samples are final losses or differences of them, one a seed. All functions take finite values; ranking, where a diverged
+// run counts as +infinity, is ranking_mean(). Student's t from Boost.Math.
+
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <vector>
+
+namespace equisweep {
+
+inline constexpr double kAlpha = 0.05;  ///< two-sided level of every interval and test
+inline constexpr double kPower = 0.8;   ///< of the smallest detectable difference
+
+/// mean +- half_width holds the expectation with probability 1 - alpha:
+/// half_width = t(1 - alpha/2; n - 1) sd / sqrt(n), sd with n - 1. n = 1: sd and half_width are NaN; n = 0: mean too.
+struct Interval {
+  double mean = 0;
+  double half_width = 0;
+  std::size_t n = 0;
+  double sd = 0;
+};
+
+/// The quantile of Student's t with `df` > 0 degrees of freedom (not necessarily an integer) at 0 < p < 1.
+double student_quantile(double p, double df);
+
+/// P(|T| >= |t|) for Student's t with `df` degrees of freedom.
+double two_sided_p(double t, double df);
+
+Interval interval_of(std::span<const double> values, double alpha = kAlpha);
+
+/// A difference of two means.
+struct Comparison {
+  Interval difference;  ///< first minus second; sd of the pairs, or of the difference itself (Welch)
+  bool paired = false;
+  double t = 0;  ///< difference / standard error; NaN where there is no sd
+  double df = 0;
+  double p = 1;  ///< two-sided, NaN where there is no sd. Print printable_p() instead
+  /// p, or nothing where it rests on fewer than 3 seeds a side.
+  std::optional<double> printable_p() const;
+};
+
+/// Paired: the i-th of `first` belongs to the i-th of `second` (same seed). n pairs, df = n - 1.
+Comparison paired_difference(std::span<const double> first, std::span<const double> second, double alpha = kAlpha);
+
+/// Welch's t for independent samples: se^2 = s1^2/n1 + s2^2/n2, df of Welch and Satterthwaite. `difference.n` is the smaller
+/// n.
+Comparison welch_difference(std::span<const double> first, std::span<const double> second, double alpha = kAlpha);
+
+/// sqrt(sum (n_i - 1) s_i^2 / sum (n_i - 1)); NaN if no sample has two values.
+double pooled_sd(std::span<const std::vector<double>> samples);
+
+/// The difference that two groups of n with standard deviation `sd` show at level alpha with probability `power`:
+///   (t(1 - alpha/2; 2n - 2) + t(power; 2n - 2)) sd sqrt(2 / n).
+/// Pairs by seed can only need less where the seeds' effects are alike. Infinite for n < 2, NaN for an unknown sd.
+double smallest_detectable_difference(double sd, std::size_t n, double alpha = kAlpha, double power = kPower);
+
+/// Holm's step-down adjustment: sorted ascending, p_(i) becomes max_{j <= i} min(1, (m - j + 1) p_(j)), in the order given.
+/// A NaN stays NaN and does not count in m. Source: Holm, Scand. J. Statist. 6 (1979).
+std::vector<double> holm(std::span<const double> p);
+
+/// Mean for ranking: NaN counts as +infinity, so one diverged seed makes the mean infinite and NaN never wins. +infinity for
+/// an empty sample.
+double ranking_mean(std::span<const double> values);
+
+}  // namespace equisweep
