@@ -1,0 +1,257 @@
+#include "sweeps/file/spec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "models/models.h"
+#include "optimizers/schedule.h"
+#include "sweeps/file/grammar.h"
+#include "sweeps/file/reader.h"
+#include "sweeps/file/stacks.h"
+#include "sweeps/plan.h"
+
+namespace equisweep {
+
+using nlohmann::json;
+
+namespace {
+
+const Field& field(std::string_view name) { return *find_field(sweep_fields(), name); }
+
+SourcePosition place_of(const Node& map, std::string_view key) {
+  const Member* member = map.find(key);
+  return member ? member->where : map.where;
+}
+
+/// Problems that another table raises, at the place that they are about.
+void adopt(const UsageError& error, const SourcePosition& where, const std::string& prefix, Problems& problems) {
+  for (const Problem& p : error.problems()) problems.add(where, prefix + p.what, p.allowed, p.nearest);
+  if (error.problems().empty()) problems.add(where, prefix + error.what());
+}
+
+void check_name(const Node& root, const std::string& name, Problems& problems) {
+  const auto alphanumeric = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+  };
+  const bool good =
+      !name.empty() && name.size() <= 80 && alphanumeric(name[0]) &&
+      std::all_of(name.begin(), name.end(), [&](char c) { return alphanumeric(c) || c == '.' || c == '_' || c == '-'; });
+  if (!good)
+    problems.add(root.find("name")->value.where,
+                 fmt::format("name: '{}' cannot be the name of a folder", printable(name, 60)),
+                 "a letter or digit, then letters, digits and . _ -, at most 80 in all");
+}
+
+void check_corpus(const Node& root, const std::string& corpus, Problems& problems) {
+  if (!corpus.empty() && corpus.size() <= 4096) return;
+  const Member* data = root.find("data");
+  problems.add(place_of(data->value, "corpus"), "data.corpus: an empty or endless name", "kjv, synthetic, or a folder");
+}
+
+/// What single values cannot show: batches of whole sequences, a schedule that fits its horizon, a number of tokens that
+/// fits 64 bits.
+void check_together(const Node& root, const SweepSpec& spec, Problems& problems) {
+  const auto number = [](const json& map, const char* key) {
+    return map.is_object() && map.contains(key) && map.at(key).is_number_integer() ? map.at(key).get<std::int64_t>() : 0;
+  };
+  const Member* data = root.find("data");
+  const std::int64_t batch = number(spec.data, "batch_tokens"), length = number(spec.data, "seq_len");
+  const std::int64_t steps = number(spec.train, "steps");
+  if (batch > 0 && length > 0 && batch % length != 0)
+    problems.add(data ? place_of(data->value, "batch_tokens") : root.where,
+                 fmt::format("data.batch_tokens: {} is no multiple of data.seq_len, {}", batch, length),
+                 fmt::format("e.g. {}", (batch / length + 1) * length));
+  std::int64_t tokens = 0;
+  if (batch > 0 && steps > 0 && __builtin_mul_overflow(batch, steps, &tokens))
+    problems.add(place_of(root.find("train")->value, "steps"),
+                 fmt::format("train.steps: {} steps of {} tokens do not fit in 64 bits", steps, batch));
+  if (steps > 0 && spec.schedule.is_object() && spec.schedule.size() > 0 && spec.schedule.contains("type") &&
+      spec.schedule.contains("warmup")) {
+    try {
+      Schedule(spec.schedule, steps);
+    } catch (const UsageError& e) {
+      adopt(e, place_of(root, "schedule"), "", problems);
+    }
+  }
+}
+
+std::vector<ModelSpec> read_models(const Node& root, const std::vector<json>& names, Problems& problems) {
+  const Member* overrides = root.find("model");
+  std::vector<ModelSpec> models;
+  for (const json& name : names) {
+    ModelSpec model{.name = name.get<std::string>(), .config = {}, .parameters = 0, .roles = {}};
+    const SourcePosition where = overrides ? overrides->where : place_of(root, "grid");
+    json changes = json::object();
+    try {
+      if (overrides && overrides->value.kind == NodeKind::map) {
+        const std::string architecture = resolve_model(model.name, json::object()).at("architecture");
+        const auto& all = architectures();
+        const auto it = std::find_if(all.begin(), all.end(), [&](const Architecture& a) { return a.name == architecture; });
+        const Field as_map{.name = "model", .kind = FieldKind::map, .default_json = "null", .doc = "", .fields = it->fields};
+        check_keys(overrides->value, it->fields, "model (" + architecture + ")", problems);
+        for (const Member& m : overrides->value.members)
+          if (const Field* f = find_field(it->fields, m.key))
+            if (json value = read_value(m.value, *f, "model." + m.key, problems); !value.is_null())
+              changes[m.key] = std::move(value);
+      }
+      model.config = resolve_model(model.name, changes);
+      for (const Param& p : describe_params(model.config)) {
+        model.parameters += p.tensor.numel();
+        if (std::find(model.roles.begin(), model.roles.end(), p.role) == model.roles.end()) model.roles.push_back(p.role);
+      }
+      models.push_back(std::move(model));
+    } catch (const UsageError& e) {
+      adopt(e, where, model.name + ": ", problems);
+    }
+  }
+  if (overrides && overrides->value.kind != NodeKind::map && overrides->value.kind != NodeKind::broken)
+    problems.add(overrides->value.where, fmt::format("model: {} is not a map", describe(overrides->value)),
+                 "a map of dimensions, e.g. {layers: 3}");
+  return models;
+}
+
+class SpecReader {
+ public:
+  SpecReader(const Node& root, Problems& problems) : root_(root), problems_(problems) {}
+
+  SweepSpec read() {
+    SweepSpec spec;
+    check_keys(root_, sweep_fields(), "", problems_);
+    const json version = member("version");
+    if (version.is_number() && version != 1)
+      problems_.add(root_.find("version")->value.where,
+                    fmt::format("version: {} is not known to this program", version.dump()), "1");
+    if (const json name = member("name"); name.is_string()) {
+      spec.name = name;
+      check_name(root_, spec.name, problems_);
+    }
+    if (const json notes = member("notes"); notes.is_string()) spec.notes = notes;
+    spec.data = member("data");
+    if (spec.data.is_object() && spec.data.contains("corpus")) check_corpus(root_, spec.data.at("corpus"), problems_);
+    spec.train = member("train");
+    spec.schedule = member("schedule");
+    spec.log = member("log");
+    spec.stop = member("stop");
+    check_together(root_, spec, problems_);
+    const bool stacks_given = read_all_stacks();
+    read_grid(spec, stacks_given);
+    return spec;
+  }
+
+ private:
+  json member(std::string_view name) { return read_member(root_, field(name), "", problems_); }
+
+  bool read_all_stacks() {
+    const Member* stacks = root_.find("stacks");
+    if (!stacks) {
+      problems_.add(root_.where, "key 'stacks' is missing", "a map of stacks by name");
+      return false;
+    }
+    if (stacks->value.kind == NodeKind::broken) return false;
+    if (stacks->value.kind != NodeKind::map || stacks->value.members.empty()) {
+      problems_.add(stacks->value.where, fmt::format("stacks: {} is not a map of stacks", describe(stacks->value)),
+                    "e.g. {adamw: {default: {rule: adamw, lr: 3e-3}}}");
+      return false;
+    }
+    stacks_ = read_stacks(stacks->value, problems_);
+    return true;
+  }
+
+  void read_grid(SweepSpec& spec, bool stacks_given) {
+    const Member* grid = root_.find("grid");
+    if (!grid) {
+      problems_.add(root_.where, "key 'grid' is missing", allowed_values(field("grid")));
+      return;
+    }
+    if (grid->value.kind == NodeKind::broken) return;
+    if (grid->value.kind != NodeKind::map) {
+      problems_.add(grid->value.where, fmt::format("grid: {} is not a map", describe(grid->value)),
+                    allowed_values(field("grid")));
+      return;
+    }
+    check_keys(grid->value, field("grid").fields, "grid", problems_);
+    for (const json& x : axis(grid->value, "lr_scale")) spec.lr_scales.push_back(x.get<double>());
+    for (const json& x : axis(grid->value, "seed")) spec.seeds.push_back(x.get<std::int64_t>());
+    spec.models = read_models(root_, axis(grid->value, "model"), problems_);
+    if (stacks_given) choose_stacks(grid->value, spec);
+  }
+
+  std::vector<json> axis(const Node& grid, std::string_view name) {
+    const Field& f = *find_field(field("grid").fields, name);
+    const Member* given = grid.find(name);
+    if (given) return read_values(given->value, f, join_path("grid", name), problems_);
+    const json value = read_member(grid, f, "grid", problems_);
+    return value.is_null() ? std::vector<json>{} : std::vector<json>{value};
+  }
+
+  void choose_stacks(const Node& grid, SweepSpec& spec) {
+    std::vector<std::string> names;
+    for (const StackSpec& s : stacks_) names.push_back(s.name);
+    const Member* given = grid.find("stack");
+    if (!given) {
+      spec.stacks = stacks_;
+    } else {
+      for (const json& value : axis(grid, "stack")) {
+        const auto it = std::find(names.begin(), names.end(), value.get<std::string>());
+        if (it == names.end()) {
+          problems_.add(given->where,
+                        fmt::format("grid.stack: '{}' is no stack of this file", printable(value.get<std::string>(), 60)),
+                        "one of: " + join(names), nearest_name(value.get<std::string>(), names));
+        } else {
+          spec.stacks.push_back(stacks_[static_cast<std::size_t>(it - names.begin())]);
+        }
+      }
+    }
+    const auto baselines =
+        std::count_if(spec.stacks.begin(), spec.stacks.end(), [](const StackSpec& s) { return s.baseline; });
+    if (spec.stacks.size() > 1 && baselines != 1)
+      problems_.add(given ? given->where : place_of(root_, "stacks"),
+                    fmt::format("{} of the {} stacks that run are marked baseline",
+                                baselines == 0 ? "none" : fmt::to_string(baselines), spec.stacks.size()),
+                    "baseline: true in exactly one of them, with which the report compares the others");
+    std::vector<std::string> running;
+    for (const StackSpec& s : spec.stacks) running.push_back(s.name);
+    check_stacks(stacks_, running, spec.models, problems_);
+  }
+
+  const Node& root_;
+  Problems& problems_;
+  std::vector<StackSpec> stacks_;
+};
+
+}  // namespace
+
+SweepSpec read_sweep(std::string_view text, const std::string& file, std::span<const std::string> sets) {
+  Problems problems;
+  Node root = read_yaml(text, file, problems);
+  if (root.kind == NodeKind::broken) problems.throw_if_any();
+  for (const std::string& set : sets) {
+    const std::size_t equals = set.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      problems.add({"--set " + printable(set, 80), 0, 0}, "no path=value", "e.g. --set train.steps=100");
+    } else {
+      set_value(root, std::string_view(set).substr(0, equals), std::string_view(set).substr(equals + 1), problems);
+    }
+  }
+  if (root.kind != NodeKind::map)
+    problems.add(root.where, fmt::format("{} is not a sweep", describe(root)), "a map of keys");
+  SweepSpec spec;
+  if (root.kind == NodeKind::map) spec = SpecReader(root, problems).read();
+  problems.throw_if_any();
+  spec.file = file;
+  spec.text = std::string(text);
+  try {
+    count_jobs(spec);
+  } catch (const UsageError& e) {
+    adopt(e, place_of(root, "grid"), "", problems);
+  }
+  problems.throw_if_any();
+  return spec;
+}
+
+SweepSpec read_sweep_file(const std::filesystem::path& file, std::span<const std::string> sets) {
+  return read_sweep(read_text(file), file.string(), sets);
+}
+
+}  // namespace equisweep
