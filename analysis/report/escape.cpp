@@ -132,7 +132,8 @@ std::string csv_text(std::string_view text) {
 }
 
 std::string gnuplot_string(std::string_view text, std::size_t limit) {
-  return "'" + substitute(visible(text, limit), [](char c) -> std::string_view { return c == '\'' ? "''" : ""; }) + "'";
+  // gnuplot 5.4 reads a doubled quote at the front of a string as the end of an empty one, so none is left in it.
+  return "'" + substitute(visible(text, limit), [](char c) -> std::string_view { return c == '\'' ? "’" : ""; }) + "'";
 }
 
 std::string file_stem(std::string_view text) {

@@ -22,7 +22,7 @@ std::string markdown_escape(std::string_view text);
 /// A field of a CSV file, quoted where needed. Text that a spreadsheet would take for a formula gets a leading apostrophe.
 std::string csv_text(std::string_view text);
 
-/// A single-quoted gnuplot string: nothing in it is interpreted.
+/// A single-quoted gnuplot string: nothing in it is interpreted. An apostrophe becomes a typographic one.
 std::string gnuplot_string(std::string_view text, std::size_t limit = kNameLimit);
 
 /// A file name made of a-z, 0-9, '-' and '_' alone, at most 40 characters, never empty. Not unique.

@@ -197,7 +197,7 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
     out += fmt::format("set label {} at graph 1.02, graph {:.4f} left textcolor rgb '{}'\n",
                        gnuplot_string(label.text, kLabelLimit + 4), label.y, label.colour);
   }
-  out += labels.empty() ? "set rmargin 2\n" : fmt::format("set rmargin {}\n", longest + 2);
+  out += labels.empty() ? "set rmargin 2\n" : fmt::format("set rmargin {:.1f}\n", 0.85 * static_cast<double>(longest) + 2);
   if (r.clipped) {
     // Above this line lie the runs without a finite loss.
     out += fmt::format(
@@ -247,6 +247,7 @@ std::string inline_svg(const std::string& svg, const Figure& figure) {
   std::string out = svg.substr(std::min(svg.find("<svg"), svg.size()));
   replace_all(out, "rgb(  0,   0,   0)", "currentColor");
   replace_all(out, "rgb(0,0,0)", "currentColor");
+  replace_all(out, "fill=\"black\"", "fill=\"currentColor\"");
   for (const char* quote : {"'", "\""}) {
     replace_all(out, fmt::format("id={}gp", quote), fmt::format("id={}{}-", quote, figure.id));
     replace_all(out, fmt::format("href={}#gp", quote), fmt::format("href={}#{}-", quote, figure.id));

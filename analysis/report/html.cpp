@@ -50,7 +50,7 @@ struct Writer {
   void operator()(const Table& table) {
     out += fmt::format(
         "<figure class=\"table\" id=\"table-{0}\">\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
-        "aria-labelledby=\"caption-{0}\">\n<table>\n<caption id=\"caption-{0}\">{1}</caption>\n<thead><tr>",
+        "aria-labelledby=\"caption-{0}\">\n<table>\n<caption id=\"caption-{0}\"><span>{1}</span></caption>\n<thead><tr>",
         table.id, html_escape(table.caption));
     for (const Column& c : table.columns) {
       if (!c.hidden)

@@ -30,7 +30,8 @@ figure { margin: 1.75rem 0 2.5rem; }
 .scroll { overflow-x: auto; overscroll-behavior-x: contain; }
 .scroll:focus-visible, pre:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .875rem; line-height: 1.45; font-variant-numeric: tabular-nums lining-nums; }
-caption { caption-side: top; text-align: left; color: var(--ink); padding: 0 0 .7rem; max-width: 44rem; font-size: .925rem; }
+caption { caption-side: top; text-align: left; color: var(--ink); padding: 0 0 .7rem; font-size: .925rem; }
+caption span { display: block; position: sticky; left: 0; max-width: min(44rem, calc(100vw - 2.5rem)); }
 th, td { padding: .38rem .9rem .38rem 0; text-align: left; vertical-align: baseline; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
 thead th { font-weight: 600; border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); }

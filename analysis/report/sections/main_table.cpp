@@ -19,13 +19,13 @@ Content main_table_section(const SectionInput& input) {
                           {.title = "Stack", .csv_name = "stack"},
                           {.title = "Validation loss", .numeric = true, .csv_name = "val_loss_nats"},
                           {.title = "± 95%", .numeric = true, .csv_name = "half_width_nats"},
-                          {.title = "sd", .numeric = true, .csv_name = "sd_nats"},
+                          {.title = "sd", .numeric = true, .csv_name = "sd_nats", .hidden = true},
                           {.title = "n", .numeric = true, .csv_name = "n"},
                           {.title = "Diverged", .numeric = true, .csv_name = "diverged_or_failed"},
                           {.title = "Runs", .csv_name = "runs", .hidden = true},
                           {.title = "Chosen", .csv_name = "chosen_point"},
                           {.title = "Learning rates", .csv_name = "learning_rates"},
-                          {.title = "Parameters", .numeric = true, .csv_name = "parameters"}},
+                          {.title = "Parameters", .numeric = true, .csv_name = "parameters", .hidden = true}},
               .rows = {},
               .notes = {"Diverged: runs of the stack, over all its learning rates, that diverged or failed. n: seeds with a "
                         "finite loss at the chosen point."}};

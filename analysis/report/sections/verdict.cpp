@@ -177,14 +177,14 @@ Content verdict_section(const SectionInput& input) {
     if (std::isfinite(c.difference.mean)) difference.shown = signed_fixed(c.difference.mean, kLossDecimals);
     Value stack = text(input.data.stacks[r.arm->stack]);
     stack.key = static_cast<int>(r.arm->stack);
-    table.rows.push_back({text(input.data.models[r.arm->model]), stack, difference,
-                          number(c.difference.half_width, kLossDecimals), count(static_cast<std::int64_t>(c.difference.n)),
-                          c.printable_p() && !std::isnan(r.adjusted_p)
-                              ? Value{.shown = p_value(r.adjusted_p).substr(2), .value = r.adjusted_p}
-                              : nothing(),
-                          number(r.detectable, kLossDecimals), ratio_value(r, &Reached::step),
-                          ratio_value(r, &Reached::tokens), ratio_value(r, &Reached::seconds),
-                          text(outcome_word(r.outcome))});
+    table.rows.push_back(
+        {text(input.data.models[r.arm->model]), stack, difference, number(c.difference.half_width, kLossDecimals),
+         count(static_cast<std::int64_t>(c.difference.n)),
+         c.printable_p() && !std::isnan(r.adjusted_p)
+             ? Value{.shown = p_value(r.adjusted_p).substr(r.adjusted_p < 1e-4 ? 2 : 4), .value = r.adjusted_p}
+             : nothing(),
+         number(r.detectable, kLossDecimals), ratio_value(r, &Reached::step), ratio_value(r, &Reached::tokens),
+         ratio_value(r, &Reached::seconds), text(outcome_word(r.outcome))});
   }
   content.emplace_back(std::move(table));
   return content;

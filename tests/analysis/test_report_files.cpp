@@ -1,0 +1,204 @@
+// The files of a report: complete, the same twice, and safe against names from users.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/report.h"
+#include "core/data/sha256.h"
+#include "core/error.h"
+#include "tests/support/sweep_fixture.h"
+
+namespace equisweep {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::FixtureRun;
+using testing::FixtureSweep;
+
+std::string read(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+std::map<std::string, std::string> all_files(const fs::path& folder) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_regular_file()) files[fs::relative(entry.path(), folder).string()] = read(entry.path());
+  }
+  return files;
+}
+
+class ReportFiles : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::temp_directory_path() / ("equisweep-files-" + std::to_string(getpid()));
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::map<std::string, std::string> report(const FixtureSweep& sweep, const std::string& name = "report") {
+    fs::remove(folder_ / "sweep.db");
+    testing::write_sweep(folder_ / "sweep.db", sweep);
+    write_report(folder_ / "sweep.db", folder_ / name);
+    return all_files(folder_ / name);
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(ReportFiles, ASecondRunIsTheSameByteForByteAndTheManifestHolds) {
+  const FixtureSweep sweep = testing::realistic_sweep(2);
+  const auto first = report(sweep);
+  write_report(folder_ / "sweep.db", folder_ / "again");
+  EXPECT_EQ(first, all_files(folder_ / "again"));
+  for (const char* name :
+       {"index.html", "report.md", "tables/main.csv", "tables/runs.csv", "figures/lr-qwen3-nano.svg",
+        "figures/lr-qwen3-nano.pdf", "figures/curves-steps-qwen3-nano.svg", "figures/spectra-qwen3-nano.pdf"}) {
+    EXPECT_TRUE(first.contains(name)) << name;
+  }
+  const auto manifest = nlohmann::json::parse(first.at("manifest.json"));
+  EXPECT_EQ(manifest["files"].size() + 1, first.size());
+  for (const auto& [name, facts] : manifest["files"].items()) EXPECT_EQ(facts["sha256"], sha256(first.at(name))) << name;
+  EXPECT_EQ(first.at("index.html").find("<script"), std::string::npos);
+  EXPECT_NE(first.at("index.html").find("Content-Security-Policy"), std::string::npos);
+}
+
+TEST_F(ReportFiles, FilesOfTheLastReportGoAndFilesOfOthersStay) {
+  report(testing::realistic_sweep(1));
+  std::ofstream(folder_ / "report" / "figures" / "mine.txt") << "keep";
+  FixtureSweep other;
+  other.runs = {FixtureRun{.evals = {{0, 6}, {10, 5}}}};
+  const auto files = report(other);
+  EXPECT_FALSE(files.contains("figures/lr-qwen3-nano.svg"));
+  EXPECT_TRUE(files.contains("figures/lr-m.svg"));
+  EXPECT_TRUE(files.contains("figures/mine.txt"));
+}
+
+TEST_F(ReportFiles, EmptyAndUnfinishedSweepsAreReported) {
+  EXPECT_NE(report({}).at("report.md").find("The sweep has no runs yet."), std::string::npos);
+  FixtureSweep queued;
+  for (const std::string state : {"queued", "running", "failed", "lost"}) {
+    queued.runs.push_back({.stack = "only " + state, .baseline = true, .state = state, .evals = {}});
+  }
+  const auto files = report(queued);
+  EXPECT_NE(files.at("index.html").find("0 of 4 runs have a result"), std::string::npos);
+}
+
+TEST_F(ReportFiles, ALinkIsNotFollowed) {
+  fs::create_directories(folder_ / "report");
+  fs::create_directories(folder_ / "elsewhere");
+  fs::create_directory_symlink(folder_ / "elsewhere", folder_ / "report" / "tables");
+  EXPECT_THROW(report(testing::realistic_sweep(1)), Error);
+  EXPECT_TRUE(fs::is_empty(folder_ / "elsewhere"));
+}
+
+const std::vector<std::string>& hostile_names() {
+  static const std::vector<std::string> names = {"../x",
+                                                 std::string("nul\0nul", 7),
+                                                 std::string(300, 'x'),
+                                                 "<script>alert(1)</script>",
+                                                 "\"><img src=x onerror=alert(1)>",
+                                                 "=cmd|' /C calc'!A0",
+                                                 "+1+1",
+                                                 "@SUM(1)",
+                                                 "\x1b[31mred\x1b[0m",
+                                                 "'; DROP TABLE runs; --",
+                                                 "`touch pwned`",
+                                                 "$(touch pwned)",
+                                                 "'\nset output 'pwned'\n!touch pwned\n'",
+                                                 "x'.system('touch pwned').'",
+                                                 "{/Symbol a}_b^c",
+                                                 "%s%n%d",
+                                                 "[x](javascript:alert(1))",
+                                                 "a | b | c",
+                                                 "EOD",
+                                                 "\xE2\x80\xAE"
+                                                 "desrever",
+                                                 "\xff\xfe not utf-8",
+                                                 "fill=\"black\" </text></svg><script>alert(2)</script>"};
+  return names;
+}
+
+TEST_F(ReportFiles, HostileNamesStayData) {
+  FixtureSweep sweep;
+  sweep.meta = {{"name", hostile_names()[3]}, {"notes", "</pre><script>alert(3)</script>\n```\n"}};
+  bool baseline = true;
+  for (const std::string& name : hostile_names()) {
+    for (const std::int64_t seed : {0, 1}) {
+      sweep.runs.push_back({.model = "<script>m</script>",
+                            .stack = name,
+                            .baseline = baseline,
+                            .seed = seed,
+                            .evals = {{0, 6}, {10, 5}, {20, 4.5}},
+                            .message = name});
+    }
+    baseline = false;
+  }
+  sweep.runs.push_back({.model = "../../m", .stack = hostile_names()[0], .evals = {{0, 6}, {20, 4.5}}});
+  const auto files = report(sweep);
+  for (const auto& [name, content] : files) {
+    EXPECT_TRUE(std::all_of(name.begin(), name.end(), [](char c) {
+      return std::islower(c) || std::isdigit(c) || c == '-' || c == '_' || c == '.' || c == '/';
+    })) << name;
+    EXPECT_EQ(name.find(".."), std::string::npos);
+    if (name.ends_with(".pdf")) continue;
+    EXPECT_TRUE(std::all_of(content.begin(), content.end(), [](char c) {
+      return c == '\n' || c == '\t' || c < 0 || (c >= 0x20 && c != 0x7f);
+    })) << name;
+    if (name.ends_with(".csv")) {
+      for (std::size_t at = 0; at < content.size(); ++at) {
+        const bool begins = at == 0 || content[at - 1] == '\n' || content[at - 1] == ',';
+        const std::size_t text = begins && content[at] == '"' ? at + 1 : at;
+        if (begins) {
+          EXPECT_EQ(std::string("=+@").find(content[text]), std::string::npos) << name << ": " << content.substr(at, 40);
+        }
+      }
+    } else if (name != "manifest.json") {
+      for (const std::string tag : {"<script", "<img", "</pre><"}) {
+        for (std::size_t at = 0; (at = content.find(tag, at)) != std::string::npos; ++at) {
+          // An indented line of Markdown is code: shown as it is.
+          const std::size_t line = content.rfind('\n', at) + 1;
+          EXPECT_TRUE(name == "report.md" && content.compare(line, 4, "    ") == 0) << tag << " in " << name;
+        }
+      }
+    }
+  }
+  const std::string& svg = files.at("figures/lr-script-m-script.svg");
+  EXPECT_EQ(svg.find("</svg>"), svg.rfind("</svg>"));
+  EXPECT_EQ(files.at("report.md").find("[x](javascript"), std::string::npos);
+  for (const auto& entry : fs::recursive_directory_iterator(folder_)) EXPECT_NE(entry.path().filename(), "pwned");
+  const std::string terminal = report_summary(folder_ / "sweep.db");
+  EXPECT_EQ(terminal.find('\x1b'), std::string::npos);
+}
+
+TEST(Escape, EachSink) {
+  EXPECT_EQ(visible("a\tb\x1b"
+                    "c"),
+            "a\\x09b\\x1bc");
+  EXPECT_EQ(visible("\xff"
+                    "ok"),
+            "\\xffok");
+  EXPECT_EQ(visible("\xE2\x80\xAE"), "\\xe2\\x80\\xae");
+  EXPECT_EQ(visible("größe"), "größe");
+  EXPECT_EQ(visible("abcdef", 3), "abc…");
+  EXPECT_EQ(html_escape("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
+  EXPECT_EQ(csv_text("=1+1"), "\"'=1+1\"");
+  EXPECT_EQ(csv_text("-x"), "\"'-x\"");
+  EXPECT_EQ(csv_text("a,\"b\""), "\"a,\"\"b\"\"\"");
+  EXPECT_EQ(csv_text("plain-name_1"), "plain-name_1");
+  EXPECT_EQ(gnuplot_string("it's\n"), "'it’s\\x0a'");
+  EXPECT_EQ(markdown_escape("a|b*c"), "a\\|b\\*c");
+  EXPECT_EQ(file_stem("../../etc/passwd"), "etc-passwd");
+  EXPECT_EQ(file_stem("\n"), "unnamed");
+}
+
+}  // namespace
+}  // namespace equisweep
