@@ -28,10 +28,10 @@ std::size_t width_of(const std::string& s) {
 
 std::string write_csv(const Table& table) {
   std::string out;
-  for (const Column& column : table.columns) out += (out.empty() ? "" : ",") + column.csv_name;
+  for (const Column& column : table.columns) out.append(out.empty() ? "" : ",").append(column.csv_name);
   out += "\n";
   for (const auto& row : table.rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) out += (i == 0 ? "" : ",") + field(row[i]);
+    for (std::size_t i = 0; i < row.size(); ++i) out.append(i == 0 ? "" : ",").append(field(row[i]));
     out += "\n";
   }
   return out;
@@ -50,7 +50,7 @@ std::string write_text(const Table& table) {
       if (table.columns[c].hidden) continue;
       const std::string shown = cell(c);
       const std::string padding(widths[c] - width_of(shown), ' ');
-      text += (text.empty() ? "" : "  ") + (table.columns[c].numeric ? padding + shown : shown + padding);
+      text.append(text.empty() ? "" : "  ").append(table.columns[c].numeric ? padding + shown : shown + padding);
     }
     out += text.substr(0, text.find_last_not_of(' ') + 1) + "\n";
   };

@@ -15,28 +15,28 @@ struct Writer {
       std::size_t begin = 0;
       while (begin <= p.text.size()) {
         const std::size_t end = std::min(p.text.find('\n', begin), p.text.size());
-        out += "    " + visible(std::string_view(p.text).substr(begin, end - begin), 400) + "\n";
+        out += fmt::format("    {}\n", visible(std::string_view(p.text).substr(begin, end - begin), 400));
         begin = end + 1;
       }
       out += "\n";
     } else if (p.style == TextStyle::lead) {
-      out += "> " + markdown_escape(p.text) + "\n\n";
+      out += fmt::format("> {}\n\n", markdown_escape(p.text));
     } else {
       out += markdown_escape(p.text) + "\n\n";
     }
   }
 
   void operator()(const List& list) {
-    for (const std::string& item : list.items) out += "- " + markdown_escape(item) + "\n";
+    for (const std::string& item : list.items) out += fmt::format("- {}\n", markdown_escape(item));
     out += "\n";
   }
 
   void operator()(const Table& table) {
-    out += "**" + markdown_escape(table.caption) + "**\n\n";
+    out += fmt::format("**{}**\n\n", markdown_escape(table.caption));
     std::string head = "|", rule = "|";
     for (const Column& c : table.columns) {
       if (c.hidden) continue;
-      head += " " + markdown_escape(c.title) + " |";
+      head += fmt::format(" {} |", markdown_escape(c.title));
       rule += c.numeric ? "---:|" : "---|";
     }
     out += head + "\n" + rule + "\n";
@@ -45,7 +45,7 @@ struct Writer {
       for (std::size_t i = 0; i < row.size(); ++i) {
         if (table.columns[i].hidden) continue;
         const std::string text = markdown_escape(row[i].shown);
-        out += row[i].strong ? " **" + text + "** |" : " " + text + " |";
+        out += fmt::format(fmt::runtime(row[i].strong ? " **{}** |" : " {} |"), text);
       }
       out += "\n";
     }

@@ -12,6 +12,7 @@ const std::string_view kStyleSheet = R"css(
   --mono: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e5e7; --soft: #9aa0a6; --rule: #34373b; --faint: #1d1f22; --page: #131416; --link: #7cb7ea; }
+  svg.plot, .swatch { filter: brightness(1.3); }
 }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }

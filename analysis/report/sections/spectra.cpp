@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <set>
 #include <tuple>
@@ -16,6 +17,7 @@ namespace equisweep {
 namespace {
 
 constexpr std::size_t kPointsPerLine = 400;
+constexpr double kLogFactor = 20;  // a wider span of norms gets a log axis
 
 // The lowest and the highest point of each of kPointsPerLine / 2 stretches: spikes stay.
 std::vector<Series::Point> thinned(const std::vector<Series::Point>& points) {
@@ -88,7 +90,7 @@ std::optional<Figure> figure_of(const ReportData& data, std::size_t model) {
   const std::string name = visible(data.models[model]);
   Figure figure{.id = "spectra-" + file_stem(data.models[model]),
                 .title = "Spectral norms of the weights of " + name,
-                .caption = fmt::format("{}: largest singular value of every weight over steps, on a log axis; means over "
+                .caption = fmt::format("{}: largest singular value of every weight over steps; means over "
                                        "seeds ({}). One line a layer, from faint (first) to full (last of {}).",
                                        name, seeds, last_layer + 1),
                 .alternative = {},
@@ -105,8 +107,8 @@ std::optional<Figure> figure_of(const ReportData& data, std::size_t model) {
                          .rows = {},
                          .notes = {}}};
   for (const std::string& role : roles) {
-    Plot plot{.title = role, .x_label = "steps", .y_label = {}, .log_y = true};
-    double largest = 0;
+    Plot plot{.title = role, .x_label = "steps", .y_label = {}};
+    double largest = 0, smallest = std::numeric_limits<double>::infinity();
     for (const auto& [key, line] : lines) {
       if (key.role != role) continue;
       Series series{.label = {}, .stack = static_cast<int>(key.stack)};
@@ -116,6 +118,7 @@ std::optional<Figure> figure_of(const ReportData& data, std::size_t model) {
         const double value = mean.sum / static_cast<double>(mean.n);
         series.points.push_back({static_cast<double>(step), value});
         largest = std::max(largest, value);
+        smallest = std::min(smallest, value);
         figure.data.rows.push_back({text(data.stacks[key.stack]), text(role), count(key.layer), count(step),
                                     number(value, 4), count(static_cast<std::int64_t>(mean.n))});
       }

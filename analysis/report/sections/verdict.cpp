@@ -132,7 +132,8 @@ std::string verdict_text(const SectionInput& input) {
       out += fmt::format("On {}, the baseline was not run.", visible(data.models[model]));
     }
     for (const StackResult& r : input.results) {
-      if (r.arm->model == model && (base != nullptr || r.baseline != nullptr)) out += " " + sentence(data, r, tests);
+      if (r.arm->model == model && (base != nullptr || r.baseline != nullptr))
+        out.append(" ").append(sentence(data, r, tests));
     }
     if (model + 1 < data.models.size()) out += " ";
   }
