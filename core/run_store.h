@@ -124,6 +124,9 @@ class SweepStore {
   /// if it is larger than the recorded one; refuses (returns false) if it is smaller.
   bool set_state(const std::string& job, RunState state, const std::string& message, std::int64_t attempt);
 
+  /// How the process of an attempt ended: "exit 1", "signal 9". Does nothing where the attempt never registered.
+  void set_exit_status(const std::string& job, std::int64_t attempt, const std::string& exit_status);
+
   /// Takes in the rows of a run.db that are new, and the state that its newest attempt ended with, in one transaction.
   /// Idempotent. Returns the number of new rows.
   std::int64_t ingest(const std::filesystem::path& run_db);

@@ -167,6 +167,17 @@ bool SweepStore::set_state(const std::string& job, RunState state, const std::st
   });
 }
 
+void SweepStore::set_exit_status(const std::string& job, std::int64_t attempt, const std::string& exit_status) {
+  const std::int64_t run = impl_->get(job).run;
+  in_database(impl_->file, [&] {
+    WriteTransaction transaction(*impl_->db, Durability::power_loss);
+    SQLite::Statement update(*impl_->db, "UPDATE attempts SET exit_status = ? WHERE run = ? AND attempt = ?");
+    SQLite::bind(update, exit_status, run, attempt);
+    update.exec();
+    transaction.commit();
+  });
+}
+
 std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
   // Kept open while its rows are copied: it is the file that was checked.
   const auto checked = open_read_only(run_db);

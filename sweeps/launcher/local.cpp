@@ -1,0 +1,271 @@
+#include "sweeps/launcher/local.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "core/error.h"
+
+extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX leaves the declaration to the program
+
+namespace equisweep {
+namespace {
+
+constexpr int kProgressFd = 3;
+constexpr std::size_t kLineLimit = 4096;  // a longer line of progress is not ours
+
+class Descriptor {
+ public:
+  explicit Descriptor(int fd = -1) : fd_(fd) {}
+  ~Descriptor() { close(); }
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    close();
+    fd_ = std::exchange(other.fd_, -1);
+    return *this;
+  }
+  int get() const { return fd_; }
+  void close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_;
+};
+
+struct Pipe {
+  Descriptor read, write;
+};
+
+Pipe make_pipe() {
+  std::array<int, 2> fds{};
+  if (::pipe2(fds.data(), O_CLOEXEC) != 0) throw Error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  ::fcntl(fds[0], F_SETFL, O_NONBLOCK);  // our end alone; the worker's writes wait
+  return {Descriptor(fds[0]), Descriptor(fds[1])};
+}
+
+struct SpawnSettings {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  SpawnSettings() {
+    ::posix_spawn_file_actions_init(&actions);
+    ::posix_spawnattr_init(&attributes);
+    // The terminal's Ctrl-C is for the supervisor alone; the worker starts with default signals.
+    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    ::posix_spawnattr_setpgroup(&attributes, 0);
+    sigset_t set;
+    ::sigemptyset(&set);
+    ::posix_spawnattr_setsigmask(&attributes, &set);
+    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::sigaddset(&set, signal);
+    ::posix_spawnattr_setsigdefault(&attributes, &set);
+  }
+  ~SpawnSettings() {
+    ::posix_spawn_file_actions_destroy(&actions);
+    ::posix_spawnattr_destroy(&attributes);
+  }
+};
+
+std::vector<char*> pointers(std::vector<std::string>& words) {
+  std::vector<char*> result;
+  for (std::string& word : words) result.push_back(word.data());
+  result.push_back(nullptr);
+  return result;
+}
+
+}  // namespace
+
+struct LocalLauncher::Worker {
+  WorkerId id = 0;
+  pid_t pid = -1;
+  Descriptor progress, output, log;
+  std::string line;  // of progress, not yet complete
+  std::optional<Progress> newest;
+  std::int64_t log_left = 0;
+
+  /// Reads what is there; closes the descriptor at its end.
+  template <typename Take>
+  static void drain(Descriptor& from, std::size_t at_most, Take&& take) {
+    std::array<char, 65536> buffer;
+    for (std::size_t total = 0; from.get() >= 0 && total < at_most;) {
+      const ssize_t n = ::read(from.get(), buffer.data(), buffer.size());
+      if (n > 0) {
+        take(std::string_view(buffer.data(), static_cast<std::size_t>(n)));
+        total += static_cast<std::size_t>(n);
+      } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        from.close();
+      } else if (errno == EAGAIN) {
+        return;
+      }
+    }
+  }
+
+  void take_progress(std::string_view bytes) {
+    for (const char c : bytes) {
+      if (c != '\n') {
+        if (line.size() <= kLineLimit) line += c;
+        continue;
+      }
+      if (line.size() <= kLineLimit) {
+        if (auto progress_now = parse_progress(line)) newest = std::move(progress_now);
+      }
+      line.clear();
+    }
+  }
+
+  void take_output(std::string_view bytes) {
+    if (log_left < 0) return;
+    const auto room = static_cast<std::size_t>(log_left);
+    write_log(bytes.substr(0, room));
+    log_left -= static_cast<std::int64_t>(std::min(room, bytes.size()));
+    if (bytes.size() > room) {
+      write_log("\n[equisweep: the log is full; what followed was thrown away]\n");
+      log_left = -1;
+    }
+  }
+
+  void write_log(std::string_view bytes) const {
+    while (!bytes.empty()) {
+      const ssize_t n = ::write(log.get(), bytes.data(), bytes.size());
+      if (n < 0 && errno == EINTR) continue;
+      if (n <= 0) return;  // a full disk must not stop the job for its log; run.db will say what is wrong
+      bytes.remove_prefix(static_cast<std::size_t>(n));
+    }
+  }
+
+  /// `at_most` keeps a worker that floods its output from holding up the others.
+  void read_all(std::size_t at_most) {
+    drain(progress, at_most, [&](std::string_view bytes) { take_progress(bytes); });
+    drain(output, at_most, [&](std::string_view bytes) { take_output(bytes); });
+  }
+
+  /// How the worker ended, if it has; kills what is left of its group while its number cannot be given to another process.
+  std::optional<WorkerExit> reap(bool block) {
+    siginfo_t info{};
+    while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT | (block ? 0 : WNOHANG)) != 0) {
+      if (errno != EINTR) return WorkerExit{.signalled = false, .code = -1};
+    }
+    if (info.si_pid != pid) return std::nullopt;
+    ::kill(-pid, SIGKILL);
+    while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+    }
+    return WorkerExit{.signalled = info.si_code != CLD_EXITED, .code = info.si_status};
+  }
+};
+
+std::vector<std::string> worker_arguments(const WorkerSpec& spec, pid_t parent) {
+  return {"exec",          spec.folder.string(),
+          "--attempt",     std::to_string(spec.attempt),
+          "--device",      spec.device,
+          "--threads",     std::to_string(spec.threads),
+          "--progress-fd", std::to_string(kProgressFd),
+          "--parent",      std::to_string(parent)};
+}
+
+std::vector<std::string> worker_environment(const WorkerSpec& spec, const char* const* inherited) {
+  struct Setting {
+    std::string name, value;
+    bool ours;  // replaces what was set outside
+  };
+  std::vector<Setting> settings = {
+      {"CUDA_VISIBLE_DEVICES", spec.visible, true},
+      {"OMP_NUM_THREADS", std::to_string(spec.threads), true},
+      {"MKL_NUM_THREADS", std::to_string(spec.threads), true},
+      {"MALLOC_MMAP_THRESHOLD_", std::to_string(1 << 30), false},
+      {"MALLOC_TRIM_THRESHOLD_", std::to_string(INT32_MAX), false},
+      {"MALLOC_TOP_PAD_", std::to_string(64 << 20), false},
+  };
+  std::vector<std::string> result;
+  for (; *inherited != nullptr; ++inherited) {
+    const std::string_view entry = *inherited;
+    const auto it = std::find_if(settings.begin(), settings.end(),
+                                 [&](const Setting& s) { return s.name == entry.substr(0, entry.find('=')); });
+    if (it != settings.end() && it->ours) continue;
+    if (it != settings.end()) settings.erase(it);
+    result.emplace_back(entry);
+  }
+  for (const Setting& s : settings) result.push_back(s.name + "=" + s.value);
+  return result;
+}
+
+LocalLauncher::LocalLauncher(std::filesystem::path program, std::int64_t log_limit)
+    : program_(std::move(program)), log_limit_(log_limit) {}
+
+LocalLauncher::~LocalLauncher() {
+  for (const auto& worker : workers_) ::kill(-worker->pid, SIGKILL);
+  for (const auto& worker : workers_) worker->reap(true);
+}
+
+WorkerId LocalLauncher::start(const WorkerSpec& spec) {
+  auto worker = std::make_unique<Worker>();
+  const std::filesystem::path log = spec.folder / "log.txt";
+  worker->log = Descriptor(::open(log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
+  if (worker->log.get() < 0) throw Error(fmt::format("{}: cannot be written: {}", log.string(), std::strerror(errno)));
+  worker->log_left = log_limit_;
+  Pipe progress = make_pipe(), output = make_pipe();
+  SpawnSettings settings;
+  ::posix_spawn_file_actions_addopen(&settings.actions, 0, "/dev/null", O_RDONLY, 0);
+  ::posix_spawn_file_actions_adddup2(&settings.actions, output.write.get(), 1);
+  ::posix_spawn_file_actions_adddup2(&settings.actions, output.write.get(), 2);
+  ::posix_spawn_file_actions_adddup2(&settings.actions, progress.write.get(), kProgressFd);
+  std::vector<std::string> arguments = worker_arguments(spec, ::getpid());
+  arguments.insert(arguments.begin(), "equisweep");
+  std::vector<std::string> environment = worker_environment(spec, environ);
+  const int error = ::posix_spawn(&worker->pid, program_.c_str(), &settings.actions, &settings.attributes,
+                                  pointers(arguments).data(), pointers(environment).data());
+  if (error != 0) throw Error(fmt::format("cannot start {}: {}", program_.string(), std::strerror(error)));
+  worker->progress = std::move(progress.read);
+  worker->output = std::move(output.read);
+  worker->id = ++last_;
+  workers_.push_back(std::move(worker));
+  return last_;
+}
+
+std::vector<WorkerNews> LocalLauncher::wait(std::chrono::milliseconds patience) {
+  std::vector<pollfd> fds;
+  bool ending = false;  // a worker that has closed its descriptors is about to end; nothing will wake poll() then
+  for (const auto& worker : workers_) {
+    for (const Descriptor* d : {&worker->progress, &worker->output}) {
+      if (d->get() >= 0) fds.push_back({.fd = d->get(), .events = POLLIN, .revents = 0});
+    }
+    ending = ending || worker->progress.get() < 0;
+  }
+  const auto longest = std::chrono::milliseconds(ending ? 5 : 100);
+  ::poll(fds.data(), fds.size(), static_cast<int>(std::clamp(patience, std::chrono::milliseconds(0), longest).count()));
+  std::vector<WorkerNews> news;
+  for (const auto& worker : workers_) {
+    worker->read_all(1 << 20);
+    WorkerNews item{.worker = worker->id, .progress = {}, .exit = worker->reap(false)};
+    if (item.exit) worker->read_all(1 << 20);
+    item.progress = std::exchange(worker->newest, std::nullopt);
+    if (item.progress || item.exit) news.push_back(item);
+    if (item.exit) worker->id = 0;
+  }
+  std::erase_if(workers_, [](const auto& worker) { return worker->id == 0; });
+  return news;
+}
+
+void LocalLauncher::abort(WorkerId id, Abort how) {
+  for (const auto& worker : workers_) {
+    // Not yet reaped, so the number is still its own. SIGTERM is for the worker; what it has started hears it from the
+    // worker.
+    if (worker->id == id) ::kill(how == Abort::ask ? worker->pid : -worker->pid, how == Abort::ask ? SIGTERM : SIGKILL);
+  }
+}
+
+void die_with_parent(pid_t parent) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::kill(::getpid(), SIGKILL);  // it died before we could ask
+}
+
+}  // namespace equisweep

@@ -1,0 +1,72 @@
+#pragma once
+// Runs the jobs of a sweep: one worker process a job, never more than the devices have slots.
+//
+//   results/<sweep>/sweep.db            written by this function alone
+//   results/<sweep>/supervisor.lock     held while it runs, with its process number in it
+//   results/<sweep>/runs/<id>/          config.yaml (the job's config as JSON, which is YAML), run.db, log.txt of one job
+//
+// Jobs that are results (done, diverged) are skipped, all others start as a new attempt, those of the first seed first so
+// that a report is worth reading early. A job that fails leaves the others alone.
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/run_state.h"
+#include "sweeps/device.h"
+#include "sweeps/job.h"
+#include "sweeps/launcher/launcher.h"
+#include "sweeps/signals.h"
+#include "sweeps/terminal.h"
+
+namespace equisweep {
+
+struct RunOptions {
+  std::filesystem::path results = "results";     ///< folder of all sweeps
+  std::vector<Device> devices = {};              ///< find_devices(); at least one slot
+  std::map<std::string, std::string> meta = {};  ///< kept in sweep.db: sweep file as written, notes, program version, ...
+  bool fail_fast = false;                        ///< start nothing more once a job has failed
+};
+
+/// What the supervisor takes from its surroundings; the tests bring their own.
+struct Surroundings {
+  Launcher& launcher;
+  Terminal& terminal;
+  const Interrupts& interrupts;
+  std::function<double()> seconds;  ///< a clock that only goes forward
+};
+
+/// Runs the sweep `name` to its end, shows progress and a summary with what to do next on the terminal.
+/// Returns ok if every job is a result, some_failed otherwise; 128 + the signal number if it was interrupted before the end.
+/// Throws UsageError (a name that is no folder name), DatabaseError (another supervisor runs this sweep, says its process
+/// number; sweep.db refused). Workers that run when an error is thrown belong to the launcher, whose destructor ends them.
+///
+///   CaughtSignals signals;
+///   StandardError terminal;
+///   LocalLauncher launcher;
+///   return run_sweep(name, jobs, options, {launcher, terminal, signals, steady_seconds});
+ExitCode run_sweep(const std::string& name, const std::vector<Job>& jobs, const RunOptions& options,
+                   const Surroundings& surroundings);
+
+/// Seconds of the steady clock.
+double steady_seconds();
+
+/// Where a sweep and a job of it keep their files.
+std::filesystem::path sweep_folder(const std::filesystem::path& results, const std::string& name);
+std::filesystem::path run_folder(const std::filesystem::path& results, const std::string& name, const std::string& job);
+
+/// The jobs in the order in which they start: each id once, seeds in the order of their first appearance, else as given.
+std::vector<Job> start_order(const std::vector<Job>& jobs);
+
+/// The verdict on an attempt whose worker has ended. `recorded` is the state after its run.db was taken in, `running`
+/// meaning that it left no final row; `asked` that it had been told to stop.
+struct Verdict {
+  RunState state;
+  std::string message;
+};
+Verdict judge(RunState recorded, const std::string& message, const WorkerExit& exit, bool asked);
+
+}  // namespace equisweep
