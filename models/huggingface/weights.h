@@ -1,0 +1,32 @@
+#pragma once
+// model.safetensors of transformers, single or sharded, to and from our weights.
+
+#include <ATen/core/Tensor.h>
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/language_model.h"
+
+namespace equisweep {
+
+/// The tensors on disk that make up `param`, as views of `tensor`, which is the weight or anything of its shape (a
+/// gradient). Most weights are one tensor of the same name; OLMoE's expert stacks [E, 2r, d] and [E, d, r] are one for each
+/// projection of each expert.
+std::vector<std::pair<std::string, at::Tensor>> disk_views(const Param& param, const at::Tensor& tensor);
+
+/// Sets every weight of `model` from `folder`/model.safetensors, or from the files that model.safetensors.index.json lists.
+/// Throws DataError that lists every missing, unknown or wrongly shaped tensor, and names tensors with non-finite values;
+/// the model is unchanged then.
+void load_huggingface_weights(LanguageModel& model, const std::filesystem::path& folder);
+
+/// The model in `folder`: config.json, then its weights.
+std::unique_ptr<LanguageModel> load_huggingface(const std::filesystem::path& folder);
+
+/// Writes config.json and model.safetensors as transformers 4 and 5 read them, with fp32 weights.
+void save_huggingface(LanguageModel& model, const std::filesystem::path& folder, std::int64_t context = 4096);
+
+}  // namespace equisweep
