@@ -47,6 +47,8 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 # Imported, so that an installed equisweep asks for the LibTorch of the machine where it is used, and so that its headers count
 # as a system's. It holds headers of fmt that come before the system's: header-only fmt makes one version serve the program.
 if(NOT TARGET equisweep_torch)
+  # A toolkit without libnvrtc leaves this behind; nothing here calls it, and LibTorch loads its own.
+  list(REMOVE_ITEM TORCH_LIBRARIES CUDA_nvrtc_LIBRARY-NOTFOUND)
   add_library(equisweep_torch INTERFACE IMPORTED)
   target_include_directories(equisweep_torch INTERFACE ${TORCH_INCLUDE_DIRS})
   target_link_libraries(equisweep_torch INTERFACE ${TORCH_LIBRARIES})
