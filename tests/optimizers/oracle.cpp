@@ -1,0 +1,23 @@
+#include "oracle.h"
+
+#include <Eigen/Dense>
+
+namespace equisweep::testing::oracle {
+void map_singular_values(const double* x, std::int64_t m, std::int64_t n, const SpectralMap& f, double* result) {
+  const Eigen::MatrixXd matrix = Eigen::Map<const Eigen::MatrixXd>(x, n, m).transpose();
+  const Eigen::JacobiSVD<Eigen::MatrixXd> svd(matrix, Eigen::ComputeThinU | Eigen::ComputeThinV);
+  Eigen::VectorXd s = svd.singularValues();
+  const double largest = s(0);
+  for (Eigen::Index i = 0; i < s.size(); ++i) s(i) = f(s(i), largest, matrix.norm());
+  const Eigen::MatrixXd mapped = svd.matrixU() * s.asDiagonal() * svd.matrixV().transpose();
+  Eigen::Map<Eigen::MatrixXd>(result, n, m) = mapped.transpose();
+}
+
+void orthonormal_columns(const double* x, std::int64_t m, std::int64_t k, double* q) {
+  const Eigen::MatrixXd matrix = Eigen::Map<const Eigen::MatrixXd>(x, k, m).transpose();
+  const Eigen::MatrixXd basis =
+      Eigen::HouseholderQR<Eigen::MatrixXd>(matrix).householderQ() * Eigen::MatrixXd::Identity(m, k);
+  Eigen::Map<Eigen::MatrixXd>(q, k, m) = basis.transpose();
+}
+
+}  // namespace equisweep::testing::oracle
