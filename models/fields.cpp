@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -39,6 +40,46 @@ Field head_dim() { return dimension("head_dim", "width of a head; even"); }
 Field ff() { return dimension("ff", "intermediate width of the MLP"); }
 Field rope_base(double value) { return positive("rope_base", value, "base of the rotary frequencies"); }
 Field norm_eps(double value) { return positive("norm_eps", value, "epsilon of RMSNorm, inside the root"); }
+
+Field window() {
+  return {.name = "window",
+          .kind = FieldKind::integer,
+          .default_json = "0",
+          .doc = "keys that a query of a sliding layer sees, its own included; 0: every layer is global",
+          .min = 0,
+          .max = kMaxDimension};
+}
+
+Field global_every(std::int64_t value) {
+  return {.name = "global_every",
+          .kind = FieldKind::integer,
+          .default_json = fmt::format("{}", value),
+          .doc = "every n-th layer is global, the others slide",
+          .min = 1,
+          .max = kMaxDimension};
+}
+
+Field global_layers() {
+  return {.name = "global_layers",
+          .kind = FieldKind::number_list,
+          .default_json = "null",
+          .doc = "the global layers, counted from 0, where they follow no such rule",
+          .min = 0,
+          .max = kMaxDimension};
+}
+
+Field softcap() {
+  return {.name = "softcap",
+          .kind = FieldKind::number,
+          .default_json = "null",
+          .doc = "logits become c tanh(z / c)",
+          .min = 0,
+          .above_min = true};
+}
+
+Field experts() { return dimension("experts", "experts of a layer"); }
+Field top_k() { return dimension("top_k", "experts that a token is sent to"); }
+Field expert_ff() { return dimension("expert_ff", "intermediate width of an expert"); }
 
 Field bias(bool value) {
   return {.name = "bias",
@@ -94,6 +135,13 @@ std::optional<RopeScaling> rope_scaling_of(const nlohmann::json& config) {
   r.truncate = s.at("truncate").get<bool>();
   if (s.contains("attention_factor")) r.attention_factor = s["attention_factor"].get<double>();
   return r;
+}
+
+bool is_global(const nlohmann::json& config, std::int64_t layer) {
+  if (config.at("window") == 0) return true;
+  if (!config.contains("global_layers")) return (layer + 1) % config.at("global_every").get<std::int64_t>() == 0;
+  const auto& layers = config["global_layers"];
+  return std::any_of(layers.begin(), layers.end(), [&](const nlohmann::json& l) { return l == layer; });
 }
 
 AttentionShape attention_shape(const nlohmann::json& config) {

@@ -11,9 +11,12 @@
 namespace equisweep {
 
 Architecture qwen3();
+Architecture gemma3();
+Architecture olmoe();
+Architecture gpt_oss();
 
 std::span<const Architecture> architectures() {
-  static const std::vector<Architecture> table = {qwen3()};
+  static const std::vector<Architecture> table = {qwen3(), gemma3(), olmoe(), gpt_oss()};
   return table;
 }
 

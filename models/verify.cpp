@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
+#include "models/blocks/moe.h"
 #include "models/decoder.h"
 #include "models/huggingface/weights.h"
 #include "models/models.h"
@@ -102,6 +103,20 @@ void compare_gradients(Comparison& compare, double bound, LanguageModel& model, 
   }
 }
 
+/// The load-balancing loss and its gradients, which flow to earlier layers too; clears the gradients before it.
+void compare_auxiliary(Comparison& compare, const Bounds& bounds, LanguageModel& model, const SafetensorsFile& io,
+                       const at::Tensor& tokens_BT) {
+  for (auto& p : model.params()) p.tensor.mutable_grad() = at::Tensor();
+  const at::Tensor loss =
+      load_balancing_loss(model.forward(tokens_BT).router_logits_NE, model.config().at("top_k").get<std::int64_t>());
+  compare.compare("aux_loss", bounds.losses, "aux_loss", loss, io.tensor("aux_loss"));
+  loss.backward();
+  for (const auto& p : model.params()) {
+    const std::string name = "aux_grad." + p.name;
+    if (io.has(name)) compare.compare("aux_gradients", bounds.aux_gradients, name, p.tensor.grad(), io.tensor(name));
+  }
+}
+
 }  // namespace
 
 bool ParityReport::ok() const {
@@ -128,9 +143,11 @@ ParityReport verify_parity(const fs::path& folder) {
       compare_forward(compare, bounds, model, io, tokens, out);
     }
     compare.compare("loss", bounds.losses, "loss", loss, io.tensor("loss"));
-    if (!fs::exists(folder / "grads.safetensors")) continue;
-    loss.backward();
-    compare_gradients(compare, bounds.gradients, model, SafetensorsFile(folder / "grads.safetensors"));
+    if (fs::exists(folder / "grads.safetensors")) {
+      loss.backward();
+      compare_gradients(compare, bounds.gradients, model, SafetensorsFile(folder / "grads.safetensors"));
+    }
+    if (io.has("aux_loss") && !out.router_logits_NE.empty()) compare_auxiliary(compare, bounds, model, io, tokens);
   }
   return report;
 }

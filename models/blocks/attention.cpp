@@ -2,6 +2,7 @@
 #include "models/blocks/attention.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <limits>
 #include <mutex>
@@ -37,27 +38,57 @@ at::Tensor cached_mask(std::int64_t T, std::int64_t window, std::int64_t R, at::
   return masks.emplace_back(Mask{T, window, R, dtype, device, make_mask(T, window, R, dtype, device)}).values;
 }
 
+/// p_j = exp(s_j) / (exp(sink) + sum_i exp(s_i)): the softmax over the scores and one more logit, whose probability q is dropped.
+/// ds = p (dp - sum_i dp_i p_i), dsink = -q sum_i dp_i p_i. Scores [B, H, T, S], sinks [H].
+struct SinkSoftmax : torch::autograd::Function<SinkSoftmax> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& scores, const at::Tensor& sinks_H) {
+    const auto wide = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    const at::Tensor sink = sinks_H.to(wide).view({-1, 1, 1});
+    const at::Tensor exact = scores.to(wide);
+    const at::Tensor largest = at::maximum(exact.amax(-1, true), sink);
+    at::Tensor p = (exact - largest).exp_();
+    at::Tensor q = (sink - largest).exp_();
+    const at::Tensor total = p.sum(-1, true).add_(q);
+    p = p.div_(total).to(scores.scalar_type());
+    q.div_(total);
+    ctx->save_for_backward({p, q});
+    ctx->saved_data["sink_type"] = sinks_H.scalar_type();
+    return p;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& dps) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &p = saved[0], &q = saved[1];
+    const at::Tensor inner = (dps[0] * p).sum(-1, true, q.scalar_type());
+    const at::Tensor ds = (dps[0].to(q.scalar_type()) - inner).mul_(p).to(p.scalar_type());
+    const at::Tensor dsink = (q * inner).sum(at::IntArrayRef{0, 2, 3}).neg_();
+    return {ds, dsink.to(ctx->saved_data["sink_type"].toScalarType())};
+  }
+};
+
 /// The flash kernels win on a GPU, and in fp32 on the CPU; in bf16 on the CPU they take a multiple of the time of two
 /// products and a softmax, and in fp64 the plain formula is the reference.
-bool prefer_flash(const at::Tensor& q) {
+bool prefer_flash(const at::Tensor& q, const at::Tensor& sinks) {
+  if (sinks.defined()) return false;
   return q.is_cuda() ? q.scalar_type() != at::kDouble : q.scalar_type() == at::kFloat;
 }
 
 }  // namespace
 
 at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::Tensor& v_BTGC, double scale,
-                  std::int64_t window) {
+                  std::int64_t window, const at::Tensor& sinks_H) {
   const auto B = q_BTHC.size(0), T = q_BTHC.size(1), H = q_BTHC.size(2), C = q_BTHC.size(3), G = k_BTGC.size(2), R = H / G;
   const bool sliding = window > 0 && window < T;
   const at::Tensor q = q_BTHC.transpose(1, 2), k = k_BTGC.transpose(1, 2), v = v_BTGC.transpose(1, 2);
-  if (prefer_flash(q)) {
+  if (prefer_flash(q, sinks_H)) {
     const auto mask = sliding ? std::make_optional(cached_mask(T, window, 1, q.scalar_type(), q.device())) : std::nullopt;
     return at::scaled_dot_product_attention(q, k, v, mask, 0.0, !sliding, scale, G != H).transpose(1, 2);
   }
   const at::Tensor mask = cached_mask(T, sliding ? window : 0, R, q.scalar_type(), q.device()).expand({B * G, R * T, T});
   const at::Tensor scores =
       at::baddbmm(mask, q.reshape({B * G, R * T, C}), k.reshape({B * G, T, C}).transpose(1, 2), 1, scale);
-  return at::bmm(at::softmax(scores, -1), v.reshape({B * G, T, C})).view({B, H, T, C}).transpose(1, 2);
+  const at::Tensor p = sinks_H.defined() ? SinkSoftmax::apply(scores.view({B, H, T, T}), sinks_H).view_as(scores) : at::softmax(scores, -1);
+  return at::bmm(p, v.reshape({B * G, T, C})).view({B, H, T, C}).transpose(1, 2);
 }
 
 Attention::Attention(const Scope& scope, const AttentionShape& s) : shape_(s) {
@@ -66,6 +97,7 @@ Attention::Attention(const Scope& scope, const AttentionShape& s) : shape_(s) {
   k_ = Linear(scope, "k_proj", Role::attention_k, s.d, kv, {LayoutKind::heads_rows, s.kv_heads}, s.bias);
   v_ = Linear(scope, "v_proj", Role::attention_v, s.d, kv, {LayoutKind::heads_rows, s.kv_heads}, s.bias);
   o_ = Linear(scope, "o_proj", Role::attention_o, q, s.d, {LayoutKind::heads_columns, s.heads}, s.bias);
+  if (s.sinks) sinks_ = scope.vector("sinks", {s.heads}, Init::normal);
   if (s.qk_norm == QkNorm::none) return;
   const bool per_head = s.qk_norm == QkNorm::per_head;
   q_norm_ = RmsNorm(scope, "q_norm", per_head ? s.head_dim : q, s.norm_eps, s.norm_offset);
@@ -79,8 +111,10 @@ at::Tensor Attention::operator()(const at::Tensor& x_BTD) const {
   if (shape_.qk_norm == QkNorm::projection) q = q_norm_(q), k = k_norm_(k);
   q = heads(q, shape_.heads), k = heads(k, shape_.kv_heads);
   if (shape_.qk_norm == QkNorm::per_head) q = q_norm_(q), k = k_norm_(k);
-  const at::Tensor v = heads(v_(x_BTD), shape_.kv_heads);
-  const at::Tensor y = attend(rotate(shape_.rope, q), rotate(shape_.rope, k), v, shape_.scale, shape_.window);
+  at::Tensor v = heads(v_(x_BTD), shape_.kv_heads);
+  if (const double c = shape_.clip_qkv; c > 0) q = q.clamp(-c, c), k = k.clamp(-c, c), v = v.clamp(-c, c);
+  const at::Tensor y = attend(rotate(shape_.rope, q), rotate(shape_.rope, k), v, shape_.scale, shape_.window,
+                              sinks_ ? *sinks_ : at::Tensor());
   return o_(y.reshape({B, T, shape_.heads * shape_.head_dim}));
 }
 

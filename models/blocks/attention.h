@@ -20,10 +20,12 @@ struct AttentionShape {
   std::int64_t window = 0;  ///< a query sees the last `window` keys, its own included; 0: all keys before it
   QkNorm qk_norm = QkNorm::none;
   double norm_eps = 1e-6, norm_offset = 0;
-  bool bias = false;  ///< on all four projections
+  bool bias = false;    ///< on all four projections
+  double clip_qkv = 0;  ///< q and k (after their norms) and v are clamped to +- this; 0: not at all (OLMoE)
+  bool sinks = false;   ///< a learned logit per head that takes part in the softmax and has no value (gpt-oss)
 };
 
-/// x [B, T, d] -> [B, T, d]. Names: {q,k,v,o}_proj, {q,k}_norm.
+/// x [B, T, d] -> [B, T, d]. Names: {q,k,v,o}_proj, {q,k}_norm, sinks.
 class Attention {
  public:
   Attention(const Scope& scope, const AttentionShape& shape);
@@ -33,12 +35,13 @@ class Attention {
   AttentionShape shape_;
   Linear q_, k_, v_, o_;
   RmsNorm q_norm_, k_norm_;
+  Weight sinks_;
 };
 
 /// softmax(scale q k^T, over the visible keys) v. Query head h reads key/value head floor(h / (H/G)).
-/// q [B, T, H, C], k and v [B, T, G, C] -> [B, T, H, C]. Scores of bf16 inputs are rounded to bf16; the softmax is taken in
-/// at least fp32.
+/// q [B, T, H, C], k and v [B, T, G, C] -> [B, T, H, C]. `sinks_H`, if defined, adds one logit to each row of the softmax, whose
+/// probability is dropped. Scores of bf16 inputs are rounded to bf16; the softmax is taken in at least fp32.
 at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::Tensor& v_BTGC, double scale,
-                  std::int64_t window);
+                  std::int64_t window, const at::Tensor& sinks_H = {});
 
 }  // namespace equisweep

@@ -2,15 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
-#include <limits>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 #include <vector>
 
 #include "core/error.h"
+#include "models/fields.h"
 #include "models/models.h"
 
 namespace equisweep {
@@ -18,30 +19,71 @@ namespace {
 
 using nlohmann::json;
 
+/// Where an architecture keeps its rotary bases.
+enum class RopeKeys {
+  one,             ///< rope_theta
+  full_and_local,  ///< rope_theta and rope_local_base_freq, or an object for each kind of layer (Gemma 3)
+};
+
 /// One architecture on disk: names that are only renamed, and what the keys that stand for fixed behaviour must say.
 struct Style {
   std::string architecture, model_type, class_name;
-  std::vector<std::pair<std::string, std::string>> renamed;  ///< our field, their key; absent keys take our default
+  std::vector<std::pair<std::string, std::string>> renamed;  ///< our field, their key, beside those of kCommon
+  json absent = json::object();                              ///< values that transformers gives to absent keys, by our field
   std::vector<std::pair<std::string, json>> fixed;           ///< keys that may be absent, but not say anything else
-  bool tied_if_absent = false;
+  RopeKeys rope_keys = RopeKeys::one;
+  bool sliding = false;       ///< has layer_types
+  bool head_dim_key = true;   ///< or d / heads
 };
+
+const std::vector<std::pair<std::string, std::string>> kCommon = {
+    {"vocab", "vocab_size"},   {"d", "hidden_size"},         {"layers", "num_hidden_layers"}, {"heads", "num_attention_heads"},
+    {"norm_eps", "rms_norm_eps"}, {"bias", "attention_bias"}, {"tied", "tie_word_embeddings"}, {"kv_heads", "num_key_value_heads"}};
 
 const std::vector<Style>& styles() {
   static const std::vector<Style> table = {
       {.architecture = "qwen3",
        .model_type = "qwen3",
        .class_name = "Qwen3ForCausalLM",
-       .renamed = {{"vocab", "vocab_size"},
-                   {"d", "hidden_size"},
-                   {"layers", "num_hidden_layers"},
-                   {"heads", "num_attention_heads"},
-                   {"kv_heads", "num_key_value_heads"},
-                   {"head_dim", "head_dim"},
-                   {"ff", "intermediate_size"},
-                   {"norm_eps", "rms_norm_eps"},
-                   {"bias", "attention_bias"},
-                   {"tied", "tie_word_embeddings"}},
+       .renamed = {{"head_dim", "head_dim"}, {"ff", "intermediate_size"}},
+       .absent = {{"head_dim", 128}},
        .fixed = {{"hidden_act", "silu"}, {"use_sliding_window", false}, {"attention_dropout", 0.0}}},
+      {.architecture = "gemma3",
+       .model_type = "gemma3_text",
+       .class_name = "Gemma3ForCausalLM",
+       .renamed = {{"head_dim", "head_dim"},
+                   {"ff", "intermediate_size"},
+                   {"window", "sliding_window"},
+                   {"query_scale", "query_pre_attn_scalar"},
+                   {"softcap", "final_logit_softcapping"}},
+       .absent = {{"head_dim", 256}, {"window", 4096}, {"query_scale", 256}, {"tied", true}, {"rope_base", 1e6}},
+       .fixed = {{"hidden_activation", "gelu_pytorch_tanh"}, {"use_bidirectional_attention", false}, {"attention_dropout", 0.0}},
+       .rope_keys = RopeKeys::full_and_local,
+       .sliding = true},
+      {.architecture = "olmoe",
+       .model_type = "olmoe",
+       .class_name = "OlmoeForCausalLM",
+       .renamed = {{"experts", "num_experts"},
+                   {"top_k", "num_experts_per_tok"},
+                   {"expert_ff", "intermediate_size"},
+                   {"norm_topk", "norm_topk_prob"},
+                   {"clip_qkv", "clip_qkv"}},
+       .absent = {{"experts", 64}, {"top_k", 8}},
+       .fixed = {{"hidden_act", "silu"}, {"attention_dropout", 0.0}},
+       .head_dim_key = false},
+      {.architecture = "gpt_oss",
+       .model_type = "gpt_oss",
+       .class_name = "GptOssForCausalLM",
+       .renamed = {{"head_dim", "head_dim"},
+                   {"window", "sliding_window"},
+                   {"experts", "num_local_experts"},
+                   {"top_k", "num_experts_per_tok"},
+                   {"expert_ff", "intermediate_size"},
+                   {"swiglu_alpha", "swiglu_alpha"},
+                   {"swiglu_limit", "swiglu_limit"}},
+       .absent = {{"head_dim", 64}, {"window", 128}, {"top_k", 4}, {"rope_base", 150000}},
+       .fixed = {{"hidden_act", "silu"}, {"attention_dropout", 0.0}},
+       .sliding = true},
   };
   return table;
 }
@@ -51,6 +93,8 @@ class Reader {
   Reader(const json& config, std::string file) : config_(config), file_(std::move(file)) {}
 
   [[noreturn]] void fail(const std::string& message) const { throw DataError(file_, message); }
+
+  bool has(const std::string& key) const { return config_.contains(key); }
 
   /// The value of `key`, or null where it is absent or null.
   const json& value(const std::string& key) const { return value_in(config_, key); }
@@ -131,13 +175,73 @@ json read_scaling(const Reader& reader, const json& rope) {
   return s;
 }
 
-void read_rope(const Reader& reader, json& config) {
-  const json& parameters = reader.value("rope_parameters");  // version 5; where both stand, it is the one to read
-  const json& rope = parameters.is_null() ? reader.value("rope_scaling") : parameters;
-  auto base = reader.number_in(rope.is_object() ? rope : json::object(), "rope_theta");
-  if (!base) base = reader.number("rope_theta");
-  config["rope_base"] = base.value_or(10000);
+/// rope_theta of `rope` or, failing that, `key` of the file.
+std::optional<double> read_base(const Reader& reader, const json& rope, const std::string& key) {
+  const auto base = rope.is_object() ? reader.number_in(rope, "rope_theta") : std::nullopt;
+  return base ? base : reader.number(key);
+}
+
+void set_rope(const Reader& reader, const json& rope, std::optional<double> base, json& config) {
+  if (base) config["rope_base"] = *base;
   if (json scaling = read_scaling(reader, rope); !scaling.is_null()) config["rope_scaling"] = std::move(scaling);
+}
+
+/// Where the keys of both versions stand, those of version 5 are read.
+void read_rope(const Reader& reader, const Style& style, json& config) {
+  const json& parameters = reader.value("rope_parameters");
+  const json& rope = parameters.is_null() ? reader.value("rope_scaling") : parameters;
+  if (style.rope_keys == RopeKeys::one) {
+    set_rope(reader, rope, read_base(reader, rope, "rope_theta"), config);
+    // gpt-oss without a word about scaling is YaRN; an explicit null is plain to version 4 and YaRN to version 5.
+    const bool absent = parameters.is_null() && !reader.has("rope_scaling");
+    const bool yarn_null = rope.is_null() && reader.value("transformers_version").is_string() &&
+                           reader.text("transformers_version").starts_with("5");
+    if (style.architecture == "gpt_oss" && (absent || yarn_null)) {
+      config["rope_scaling"] = {{"kind", "yarn"}, {"factor", 32}, {"original_context", 4096}, {"truncate", false}};
+    }
+    return;
+  }
+  const bool nested = parameters.is_object() && (parameters.contains("full_attention") || parameters.contains("sliding_attention"));
+  const json& full = nested ? Reader::value_in(parameters, "full_attention") : rope;
+  const json& local = nested ? Reader::value_in(parameters, "sliding_attention") : reader.value("no such key");
+  set_rope(reader, full, read_base(reader, full, "rope_theta"), config);
+  if (!read_scaling(reader, local).is_null()) reader.fail("the rope type of sliding layers must be 'default'");
+  if (const auto base = read_base(reader, local, "rope_local_base_freq")) config["rope_base_local"] = *base;
+}
+
+/// layer_types, or the older sliding_window_pattern, into global_every or, where that says it not, global_layers.
+void read_layers(const Reader& reader, const Style& style, json& config) {
+  const json& types = reader.value("layer_types");
+  if (types.is_null()) {
+    for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) {
+      if (style.sliding && reader.number(key)) {
+        config["global_every"] = *reader.number(key);
+        return;
+      }
+    }
+    return;
+  }
+  if (!types.is_array() || types.size() != reader.number("num_hidden_layers").value_or(-1)) {
+    reader.fail("'layer_types' must be a list with one entry a layer");
+  }
+  json global = json::array();
+  std::size_t first = types.size();
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    if (types[i] == "full_attention") {
+      first = std::min(first, i);
+      global.push_back(i);
+    } else if (!style.sliding || types[i] != "sliding_attention") {
+      reader.fail(fmt::format("layer type {} is not supported", printable(types[i].dump())));
+    }
+  }
+  if (!style.sliding) return;
+  bool regular = true;  // global at first, 2 first + 1, ... and nowhere else
+  for (std::size_t i = 0; i < types.size(); ++i) regular = regular && (types[i] == "full_attention") == ((i + 1) % (first + 1) == 0);
+  if (regular && first < types.size()) {
+    config["global_every"] = first + 1;
+  } else {
+    config["global_layers"] = std::move(global);
+  }
 }
 
 void check_fixed(const Reader& reader, const Style& style) {
@@ -182,6 +286,20 @@ json write_scaling(const json& config) {
   return rope;
 }
 
+void write_rope(const json& config, const Style& style, json& out) {
+  json rope = write_scaling(config);
+  out["rope_theta"] = config.at("rope_base");
+  out["rope_scaling"] = rope;
+  rope["rope_theta"] = config.at("rope_base");
+  if (style.rope_keys == RopeKeys::one) {
+    out["rope_parameters"] = std::move(rope);
+    return;
+  }
+  out["rope_local_base_freq"] = config.at("rope_base_local");
+  out["rope_parameters"] = {{"full_attention", std::move(rope)},
+                            {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", config.at("rope_base_local")}}}};
+}
+
 }  // namespace
 
 json config_from_huggingface(const json& huggingface, const std::string& file) {
@@ -189,14 +307,23 @@ json config_from_huggingface(const json& huggingface, const std::string& file) {
   if (!huggingface.is_object()) reader.fail("is not a JSON object");
   const Style& style = style_of(reader);
   check_fixed(reader, style);
-  json config = {{"architecture", style.architecture}, {"tied", style.tied_if_absent}};
-  for (const auto& [ours, theirs] : style.renamed) {
-    if (const json& v = reader.value(theirs); !v.is_null()) config[ours] = v;
+  json config = {{"architecture", style.architecture}};
+  config.update(style.absent);
+  for (const auto* names : {&kCommon, &style.renamed}) {
+    for (const auto& [ours, theirs] : *names) {
+      const json& v = reader.value(theirs);
+      if (!v.is_null()) config[ours] = v;
+      else if (reader.has(theirs)) config.erase(ours);  // null is not absent: it is "none", which is our default
+    }
   }
-  read_rope(reader, config);
-  for (const json& type : reader.value("layer_types").is_array() ? reader.value("layer_types") : json::array()) {
-    if (type != "full_attention") reader.fail(fmt::format("layer type {} is not supported", printable(type.dump())));
+  if (!config.contains("kv_heads") && config.contains("heads")) config["kv_heads"] = config["heads"];
+  if (!style.head_dim_key) {
+    const auto d = reader.number("hidden_size").value_or(0), heads = reader.number("num_attention_heads").value_or(1);
+    if (heads < 1 || std::fmod(d, heads) != 0) reader.fail("'num_attention_heads' must divide 'hidden_size'");
+    config["head_dim"] = d / heads;
   }
+  read_rope(reader, style, config);
+  read_layers(reader, style, config);
   try {
     return complete_config(config);
   } catch (const UsageError& e) {
@@ -227,14 +354,20 @@ json config_to_huggingface(const json& config, std::int64_t context) {
               {"pad_token_id", nullptr},
               {"use_cache", true}};
   for (const auto& [key, value] : style.fixed) out[key] = value;
-  for (const auto& [ours, theirs] : style.renamed) {
-    if (config.contains(ours)) out[theirs] = config[ours];
+  for (const auto* names : {&kCommon, &style.renamed}) {
+    for (const auto& [ours, theirs] : *names) out[theirs] = config.contains(ours) ? config[ours] : json(nullptr);
   }
-  json rope = write_scaling(config);
-  out["rope_theta"] = config.at("rope_base");
-  out["rope_scaling"] = rope;
-  rope["rope_theta"] = config.at("rope_base");
-  out["rope_parameters"] = std::move(rope);
+  if (!style.head_dim_key && config.at("heads").get<std::int64_t>() * config.at("head_dim").get<std::int64_t>() != config.at("d")) {
+    throw UsageError(fmt::format("{} on disk has no head_dim: it is d / heads; found d {}, heads {}, head_dim {}",
+                                 style.architecture, config.at("d").dump(), config.at("heads").dump(), config.at("head_dim").dump()));
+  }
+  if (out.contains("query_pre_attn_scalar") && out["query_pre_attn_scalar"].is_null()) out["query_pre_attn_scalar"] = config.at("head_dim");
+  if (style.sliding) {
+    json types = json::array();
+    for (std::int64_t i = 0; i < config.at("layers"); ++i) types.push_back(is_global(config, i) ? "full_attention" : "sliding_attention");
+    out["layer_types"] = std::move(types);
+  }
+  write_rope(config, style, out);
   return out;
 }
 

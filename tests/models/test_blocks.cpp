@@ -4,8 +4,9 @@
 
 #include <cmath>
 #include <functional>
-#include <limits>
+#include <string>
 
+#include "core/safetensors.h"
 #include "models/blocks/attention.h"
 #include "models/blocks/linear.h"
 #include "models/blocks/mlp.h"
@@ -109,6 +110,41 @@ TEST(RopeBlock, RotatesHalvesByTheAngleOfThePosition) {
   check_gradients(none, {x}, [&] { return rotate(rope, x); });
 }
 
+struct YarnCase {
+  const char* name;
+  double factor;
+  bool truncate;
+};
+
+class Yarn : public ::testing::TestWithParam<YarnCase> {};
+
+TEST_P(Yarn, EqualsTheRecordedTables) {
+  const auto& c = GetParam();
+  RopeScaling scaling;
+  scaling.factor = c.factor;
+  scaling.truncate = c.truncate;
+  const Rope rope{64, 150000, scaling};
+  const SafetensorsFile recorded(std::string(EQUISWEEP_SOURCE_DIR) + "/tests/golden/hf/yarn.safetensors");
+  const at::Tensor frequencies = recorded.tensor(std::string(c.name) + ".inv_freq");
+  EXPECT_TRUE(at::allclose(at::tensor(rope.inverse_frequencies(), at::kDouble), frequencies, 1e-14, 0));
+  EXPECT_NEAR(rope.attention_factor(), recorded.tensor(std::string(c.name) + ".attention_factor").item<double>(), 1e-15);
+}
+
+INSTANTIATE_TEST_SUITE_P(Recorded, Yarn,
+                         ::testing::Values(YarnCase{"default", 32, false}, YarnCase{"truncate", 32, true}, YarnCase{"factor4", 4, false}));
+
+TEST(RopeBlock, LinearScalingDividesAllFrequenciesAndYarnScalesTheTables) {
+  RopeScaling scaling;
+  scaling.factor = 8;
+  const Rope yarn{4, 1e4, scaling}, plain{4, 1e4};
+  scaling.kind = RopeScaling::Kind::linear;
+  const Rope linear{4, 1e4, scaling};
+  for (std::size_t i = 0; i < 2; ++i) EXPECT_DOUBLE_EQ(linear.inverse_frequencies()[i] * 8, plain.inverse_frequencies()[i]);
+  const at::Tensor x = random({1, 1, 1, 4}, 30);  // position 0: no rotation
+  EXPECT_TRUE(at::allclose(rotate(yarn, x), x * (0.1 * std::log(8.0) + 1)));
+  EXPECT_TRUE(at::allclose(rotate(linear, x), x));
+}
+
 TEST(RopeBlock, ScoresDependOnTheDistanceAlone) {
   const Rope rope{16, 1e4};
   const at::Tensor q = random({1, 1, 1, 16}, 7).expand({1, 9, 1, 16}), k = random({1, 1, 1, 16}, 8).expand({1, 9, 1, 16});
@@ -170,6 +206,40 @@ TEST_P(Attend, HasTheGradientOfItsValue) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Attend,
                          ::testing::Values(AttendCase{4, 4, 0, 6}, AttendCase{4, 2, 0, 6}, AttendCase{3, 1, 3, 7},
                                            AttendCase{2, 2, 1, 4}, AttendCase{4, 2, 9, 6}, AttendCase{2, 1, 0, 1}));
+
+// A sink is one more key whose score is the sink and whose value is zero.
+TEST_P(Attend, ASinkTakesItsShareOfTheSoftmax) {
+  const auto [H, G, window, T] = GetParam();
+  const at::Tensor q = random({1, T, H, 4}, 20).requires_grad_(true), k = random({1, T, G, 4}, 21).requires_grad_(true),
+                   v = random({1, T, G, 4}, 22).requires_grad_(true), sinks = random({H}, 23).requires_grad_(true);
+  const at::Tensor y = attend(q, k, v, 0.7, window, sinks);
+  for (std::int64_t h = 0; h < H; ++h) {
+    for (std::int64_t t = 0; t < T; ++t) {
+      double sum = std::exp(sinks[h].item<double>());
+      at::Tensor expected = at::zeros({4}, at::kDouble);
+      for (std::int64_t s = window > 0 ? std::max<std::int64_t>(0, t - window + 1) : 0; s <= t; ++s) {
+        const double e = std::exp(0.7 * q[0][t][h].dot(k[0][s][h / (H / G)]).item<double>());
+        sum += e;
+        expected = expected + e * v[0][s][h / (H / G)];
+      }
+      EXPECT_TRUE(at::allclose(y[0][t][h], expected / sum, 1e-12, 1e-13));
+    }
+  }
+  Weights none(at::kCPU);
+  check_gradients(none, {q, k, v, sinks}, [&] { return attend(q, k, v, 0.7, window, sinks); });
+}
+
+TEST(AttentionBlock, ClampsQueriesKeysAndValues) {
+  Weights weights(at::kCPU);
+  AttentionShape shape{.d = 4, .heads = 1, .kv_heads = 1, .head_dim = 4, .rope = {4, 1e4}, .scale = 0.5};
+  shape.clip_qkv = 0.25;
+  const Attention attention(Scope(weights), shape);
+  const at::NoGradGuard no_grad;
+  for (auto& p : weights.params()) p.tensor = at::eye(4, at::kDouble);
+  // With identities for weights the first position returns its own clamped value.
+  const at::Tensor y = attention(at::tensor({3.0, -2.0, 0.1, 0.25}, at::kDouble).view({1, 1, 4}));
+  EXPECT_TRUE(at::allclose(y.view(-1), at::tensor({0.25, -0.25, 0.1, 0.25}, at::kDouble)));
+}
 
 TEST(AttentionBlock, HasTheGradientOfItsValue) {
   for (const auto kind : {QkNorm::none, QkNorm::per_head, QkNorm::projection}) {

@@ -76,7 +76,7 @@ TEST_P(Parity, Bf16IsNearFp32) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Recordings, Parity, ::testing::Values("qwen3-a", "qwen3-tied"));
+INSTANTIATE_TEST_SUITE_P(Recordings, Parity, ::testing::Values("qwen3-a", "qwen3-tied", "gemma3-a", "olmoe-a", "gpt-oss-a"));
 
 TEST(Verify, SeesWhatIsWrong) {
   // The right weights under a configuration that changes the function a little.
