@@ -18,7 +18,7 @@ Field kv_heads();
 Field head_dim();
 Field ff();
 Field rope_base(double value);
-Field window();         ///< of the sliding layers; 0: there are none
+Field window();  ///< of the sliding layers; 0: there are none
 Field global_every(std::int64_t value);
 Field global_layers();  ///< optional list, instead of global_every
 Field softcap();
@@ -35,8 +35,8 @@ Field tied(bool value);
 /// norm_eps, bias; scale is head_dim^(-1/2). Throws UsageError where they do not fit together.
 AttentionShape attention_shape(const nlohmann::json& config);
 
-/// Whether block `layer` attends to all keys before it: those of global_layers or, where that is absent, every global_every-th,
-/// the last of each group; all where window is 0.
+/// Whether block `layer` attends to all keys before it: those of global_layers or, where that is absent, every
+/// global_every-th, the last of each group; all where window is 0.
 bool is_global(const nlohmann::json& config, std::int64_t layer);
 
 /// rope_scaling of a configuration, or nothing.

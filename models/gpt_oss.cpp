@@ -69,15 +69,21 @@ Architecture gpt_oss() {
       .fields = {field::vocab(), field::d(), field::layers(), field::heads(), field::kv_heads(), field::head_dim(),
                  field::window(), field::global_every(2), field::global_layers(), field::experts(), field::top_k(),
                  field::expert_ff(), swiglu("swiglu_alpha", "1.702", "slope of the gate's sigmoid"),
-                 swiglu("swiglu_limit", "7", "clamp of gate (from above) and up (from both sides)"), field::rope_base(150000),
-                 field::rope_scaling(), field::norm_eps(1e-5), field::bias(true), field::tied(false)},
+                 swiglu("swiglu_limit", "7", "clamp of gate (from above) and up (from both sides)"),
+                 field::rope_base(150000), field::rope_scaling(), field::norm_eps(1e-5), field::bias(true),
+                 field::tied(false)},
       .sizes =
           {
-              {"nano", R"({"vocab": 512, "d": 64, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "experts": 4, "top_k": 2, "expert_ff": 64, "window": 32})"},
-              {"tiny", R"({"vocab": 2048, "d": 128, "layers": 4, "heads": 8, "kv_heads": 2, "head_dim": 32, "experts": 8, "top_k": 2, "expert_ff": 128, "window": 32})"},
-              {"small", R"({"vocab": 8192, "d": 256, "layers": 6, "heads": 16, "kv_heads": 2, "head_dim": 32, "experts": 16, "top_k": 4, "expert_ff": 256, "window": 64})"},
-              {"mid", R"({"vocab": 32768, "d": 512, "layers": 5, "heads": 16, "kv_heads": 2, "head_dim": 64, "experts": 16, "top_k": 4, "expert_ff": 512, "window": 128})"},
-              {"paper", R"({"vocab": 201088, "d": 2048, "layers": 12, "heads": 64, "kv_heads": 8, "head_dim": 64, "experts": 16, "top_k": 4, "expert_ff": 2048, "window": 128})"},
+              {"nano",
+               R"({"vocab": 512, "d": 64, "layers": 2, "heads": 4, "kv_heads": 2, "head_dim": 32, "experts": 4, "top_k": 2, "expert_ff": 64, "window": 32})"},
+              {"tiny",
+               R"({"vocab": 2048, "d": 128, "layers": 4, "heads": 8, "kv_heads": 2, "head_dim": 32, "experts": 8, "top_k": 2, "expert_ff": 128, "window": 32})"},
+              {"small",
+               R"({"vocab": 8192, "d": 256, "layers": 6, "heads": 16, "kv_heads": 2, "head_dim": 32, "experts": 16, "top_k": 4, "expert_ff": 256, "window": 64})"},
+              {"mid",
+               R"({"vocab": 32768, "d": 512, "layers": 5, "heads": 16, "kv_heads": 2, "head_dim": 64, "experts": 16, "top_k": 4, "expert_ff": 512, "window": 128})"},
+              {"paper",
+               R"({"vocab": 201088, "d": 2048, "layers": 12, "heads": 64, "kv_heads": 8, "head_dim": 64, "experts": 16, "top_k": 4, "expert_ff": 2048, "window": 128})"},
           },
       .make = [](const nlohmann::json& config, at::Device device) -> std::unique_ptr<LanguageModel> {
         return std::make_unique<GptOss>(config, device);

@@ -80,11 +80,16 @@ Architecture olmoe() {
                  field::rope_scaling(), field::norm_eps(1e-5), field::bias(false), field::tied(false)},
       .sizes =
           {
-              {"nano", R"({"vocab": 512, "d": 64, "layers": 2, "heads": 2, "kv_heads": 2, "head_dim": 32, "experts": 8, "top_k": 2, "expert_ff": 32})"},
-              {"tiny", R"({"vocab": 2048, "d": 128, "layers": 4, "heads": 4, "kv_heads": 4, "head_dim": 32, "experts": 16, "top_k": 4, "expert_ff": 64})"},
-              {"small", R"({"vocab": 8192, "d": 256, "layers": 6, "heads": 4, "kv_heads": 4, "head_dim": 64, "experts": 32, "top_k": 8, "expert_ff": 128})"},
-              {"mid", R"({"vocab": 32768, "d": 512, "layers": 5, "heads": 4, "kv_heads": 4, "head_dim": 128, "experts": 32, "top_k": 8, "expert_ff": 256})"},
-              {"paper", R"({"vocab": 50304, "d": 2048, "layers": 12, "heads": 16, "kv_heads": 16, "head_dim": 128, "experts": 32, "top_k": 8, "expert_ff": 1024})"},
+              {"nano",
+               R"({"vocab": 512, "d": 64, "layers": 2, "heads": 2, "kv_heads": 2, "head_dim": 32, "experts": 8, "top_k": 2, "expert_ff": 32})"},
+              {"tiny",
+               R"({"vocab": 2048, "d": 128, "layers": 4, "heads": 4, "kv_heads": 4, "head_dim": 32, "experts": 16, "top_k": 4, "expert_ff": 64})"},
+              {"small",
+               R"({"vocab": 8192, "d": 256, "layers": 6, "heads": 4, "kv_heads": 4, "head_dim": 64, "experts": 32, "top_k": 8, "expert_ff": 128})"},
+              {"mid",
+               R"({"vocab": 32768, "d": 512, "layers": 5, "heads": 4, "kv_heads": 4, "head_dim": 128, "experts": 32, "top_k": 8, "expert_ff": 256})"},
+              {"paper",
+               R"({"vocab": 50304, "d": 2048, "layers": 12, "heads": 16, "kv_heads": 16, "head_dim": 128, "experts": 32, "top_k": 8, "expert_ff": 1024})"},
           },
       .make = [](const nlohmann::json& config, at::Device device) -> std::unique_ptr<LanguageModel> {
         return std::make_unique<Olmoe>(config, device);

@@ -38,8 +38,8 @@ at::Tensor cached_mask(std::int64_t T, std::int64_t window, std::int64_t R, at::
   return masks.emplace_back(Mask{T, window, R, dtype, device, make_mask(T, window, R, dtype, device)}).values;
 }
 
-/// p_j = exp(s_j) / (exp(sink) + sum_i exp(s_i)): the softmax over the scores and one more logit, whose probability q is dropped.
-/// ds = p (dp - sum_i dp_i p_i), dsink = -q sum_i dp_i p_i. Scores [B, H, T, S], sinks [H].
+/// p_j = exp(s_j) / (exp(sink) + sum_i exp(s_i)): the softmax over the scores and one more logit, whose probability q is
+/// dropped. ds = p (dp - sum_i dp_i p_i), dsink = -q sum_i dp_i p_i. Scores [B, H, T, S], sinks [H].
 struct SinkSoftmax : torch::autograd::Function<SinkSoftmax> {
   static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& scores, const at::Tensor& sinks_H) {
     const auto wide = scores.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
@@ -87,7 +87,8 @@ at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::
   const at::Tensor mask = cached_mask(T, sliding ? window : 0, R, q.scalar_type(), q.device()).expand({B * G, R * T, T});
   const at::Tensor scores =
       at::baddbmm(mask, q.reshape({B * G, R * T, C}), k.reshape({B * G, T, C}).transpose(1, 2), 1, scale);
-  const at::Tensor p = sinks_H.defined() ? SinkSoftmax::apply(scores.view({B, H, T, T}), sinks_H).view_as(scores) : at::softmax(scores, -1);
+  const at::Tensor p =
+      sinks_H.defined() ? SinkSoftmax::apply(scores.view({B, H, T, T}), sinks_H).view_as(scores) : at::softmax(scores, -1);
   return at::bmm(p, v.reshape({B * G, T, C})).view({B, H, T, C}).transpose(1, 2);
 }
 

@@ -39,8 +39,8 @@ class Attention {
 };
 
 /// softmax(scale q k^T, over the visible keys) v. Query head h reads key/value head floor(h / (H/G)).
-/// q [B, T, H, C], k and v [B, T, G, C] -> [B, T, H, C]. `sinks_H`, if defined, adds one logit to each row of the softmax, whose
-/// probability is dropped. Scores of bf16 inputs are rounded to bf16; the softmax is taken in at least fp32.
+/// q [B, T, H, C], k and v [B, T, G, C] -> [B, T, H, C]. `sinks_H`, if defined, adds one logit to each row of the softmax,
+/// whose probability is dropped. Scores of bf16 inputs are rounded to bf16; the softmax is taken in at least fp32.
 at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::Tensor& v_BTGC, double scale,
                   std::int64_t window, const at::Tensor& sinks_H = {});
 

@@ -1,5 +1,5 @@
-// Shapes: N tokens, D width, E experts, K experts a token, R expert width, P = N K pairs of token and chosen expert, S slots: the
-// pairs sorted by expert, with the rows of an expert padded to a multiple of kRows where that pays.
+// Shapes: N tokens, D width, E experts, K experts a token, R expert width, P = N K pairs of token and chosen expert, S
+// slots: the pairs sorted by expert, with the rows of an expert padded to a multiple of kRows where that pays.
 #include "models/blocks/moe.h"
 
 #include <ATen/ATen.h>
@@ -134,7 +134,8 @@ struct GroupedProduct : Function<GroupedProduct> {
 };
 
 at::Tensor clamped_gate(const at::Tensor& gate_up, double alpha, double limit) {
-  const at::Tensor gate = gate_up.slice(-1, 0, {}, 2).clamp_max(limit), up = gate_up.slice(-1, 1, {}, 2).clamp(-limit, limit);
+  const at::Tensor gate = gate_up.slice(-1, 0, {}, 2).clamp_max(limit),
+                   up = gate_up.slice(-1, 1, {}, 2).clamp(-limit, limit);
   return (up + 1) * (gate * at::sigmoid(gate * alpha));
 }
 
@@ -151,12 +152,13 @@ Moe::Moe(const Scope& scope, const MoeShape& s) : shape_(s) {
     gate_up_ = experts.matrix("gate_up_proj", Role::experts_gate_up, {s.experts, s.d, 2 * s.expert_ff},
                               {LayoutKind::gate_up_interleaved});
     gate_up_bias_ = experts.vector("gate_up_proj_bias", {s.experts, 2 * s.expert_ff}, Init::zeros);
-    down_ = experts.matrix("down_proj", Role::experts_down, {s.experts, s.expert_ff, s.d}, {LayoutKind::experts_down_in_out});
+    down_ =
+        experts.matrix("down_proj", Role::experts_down, {s.experts, s.expert_ff, s.d}, {LayoutKind::experts_down_in_out});
     down_bias_ = experts.vector("down_proj_bias", {s.experts, s.d}, Init::zeros);
   } else {
     router_ = scope.matrix("gate.weight", Role::router, {s.experts, s.d});
-    gate_up_ =
-        experts.matrix("gate_up_proj", Role::experts_gate_up, {s.experts, 2 * s.expert_ff, s.d}, {LayoutKind::gate_up_stacked});
+    gate_up_ = experts.matrix("gate_up_proj", Role::experts_gate_up, {s.experts, 2 * s.expert_ff, s.d},
+                              {LayoutKind::gate_up_stacked});
     down_ = experts.matrix("down_proj", Role::experts_down, {s.experts, s.d, s.expert_ff}, {LayoutKind::experts_down});
   }
 }
@@ -165,7 +167,8 @@ at::Tensor Moe::operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& rou
   const auto dtype = x_BTD.scalar_type();
   const auto cast = [dtype](const Weight& w) { return (*w).to(dtype); };
   const at::Tensor x_ND = x_BTD.reshape({-1, shape_.d});
-  const at::Tensor logits_NE = router_bias_ ? at::linear(x_ND, cast(router_), cast(router_bias_)) : at::linear(x_ND, cast(router_));
+  const at::Tensor logits_NE =
+      router_bias_ ? at::linear(x_ND, cast(router_), cast(router_bias_)) : at::linear(x_ND, cast(router_));
   router_logits.push_back(logits_NE);
   const Routes routes = route(logits_NE, shape_.top_k, shape_.routing);
   const Slots slots = sort_by_expert(routes.experts_NK, shape_.experts, row_multiple(x_ND));
@@ -195,7 +198,8 @@ Routes route(const at::Tensor& logits_NE, std::int64_t top_k, Routing routing) {
   return {experts, routing == Routing::softmax_then_top_k_normalized ? chosen / chosen.sum(-1, true) : chosen};
 }
 
-at::Tensor grouped_product(const at::Tensor& x, const at::Tensor& weights, std::span<const std::int64_t> begins, bool in_out) {
+at::Tensor grouped_product(const at::Tensor& x, const at::Tensor& weights, std::span<const std::int64_t> begins,
+                           bool in_out) {
   return GroupedProduct::apply(x, weights, std::vector<std::int64_t>(begins.begin(), begins.end()), in_out);
 }
 

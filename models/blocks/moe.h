@@ -19,8 +19,8 @@ struct MoeShape {
   std::int64_t d = 0, experts = 0, top_k = 0, expert_ff = 0;
   Routing routing = Routing::softmax_then_top_k;
   /// gpt-oss: biases on router and experts, storage [in, out] with gate and up columns interleaved, and
-  /// (clamp(up, -limit, limit) + 1) * g * sigmoid(alpha g) with g = min(gate, limit). Otherwise: no biases, storage [out, in] with
-  /// the gate rows before the up rows, and silu(gate) * up.
+  /// (clamp(up, -limit, limit) + 1) * g * sigmoid(alpha g) with g = min(gate, limit). Otherwise: no biases, storage [out,
+  /// in] with the gate rows before the up rows, and silu(gate) * up.
   bool clamped = false;
   double alpha = 1.702, limit = 7;
 };
@@ -45,12 +45,13 @@ struct Routes {
 };
 Routes route(const at::Tensor& logits_NE, std::int64_t top_k, Routing routing);
 
-/// x [S, in], rows sorted by expert, those of expert e from begins[e] to begins[e + 1]; weights [E, out, in], or [E, in, out] if
-/// `in_out` -> [S, out], each row times the matrix of its expert.
-at::Tensor grouped_product(const at::Tensor& x, const at::Tensor& weights, std::span<const std::int64_t> begins, bool in_out);
+/// x [S, in], rows sorted by expert, those of expert e from begins[e] to begins[e + 1]; weights [E, out, in], or [E, in,
+/// out] if `in_out` -> [S, out], each row times the matrix of its expert.
+at::Tensor grouped_product(const at::Tensor& x, const at::Tensor& weights, std::span<const std::int64_t> begins,
+                           bool in_out);
 
-/// HuggingFace's load-balancing loss: E sum_e f_e P_e with f_e = (times e is chosen, all layers and tokens) / (layers * tokens) and
-/// P_e = mean over layers and tokens of softmax(logits)_e. Uniform routing gives K. Needs at least one layer.
+/// HuggingFace's load-balancing loss: E sum_e f_e P_e with f_e = (times e is chosen, all layers and tokens) / (layers *
+/// tokens) and P_e = mean over layers and tokens of softmax(logits)_e. Uniform routing gives K. Needs at least one layer.
 at::Tensor load_balancing_loss(std::span<const at::Tensor> router_logits_NE, std::int64_t top_k);
 
 /// Mean over layers and tokens of logsumexp(logits)^2 (Zoph et al., arXiv:2202.08906, equation 5).

@@ -32,13 +32,15 @@ struct Style {
   json absent = json::object();                              ///< values that transformers gives to absent keys, by our field
   std::vector<std::pair<std::string, json>> fixed;           ///< keys that may be absent, but not say anything else
   RopeKeys rope_keys = RopeKeys::one;
-  bool sliding = false;       ///< has layer_types
-  bool head_dim_key = true;   ///< or d / heads
+  bool sliding = false;      ///< has layer_types
+  bool head_dim_key = true;  ///< or d / heads
 };
 
 const std::vector<std::pair<std::string, std::string>> kCommon = {
-    {"vocab", "vocab_size"},   {"d", "hidden_size"},         {"layers", "num_hidden_layers"}, {"heads", "num_attention_heads"},
-    {"norm_eps", "rms_norm_eps"}, {"bias", "attention_bias"}, {"tied", "tie_word_embeddings"}, {"kv_heads", "num_key_value_heads"}};
+    {"vocab", "vocab_size"},         {"d", "hidden_size"},
+    {"layers", "num_hidden_layers"}, {"heads", "num_attention_heads"},
+    {"norm_eps", "rms_norm_eps"},    {"bias", "attention_bias"},
+    {"tied", "tie_word_embeddings"}, {"kv_heads", "num_key_value_heads"}};
 
 const std::vector<Style>& styles() {
   static const std::vector<Style> table = {
@@ -46,7 +48,7 @@ const std::vector<Style>& styles() {
        .model_type = "qwen3",
        .class_name = "Qwen3ForCausalLM",
        .renamed = {{"head_dim", "head_dim"}, {"ff", "intermediate_size"}},
-       .absent = {{"head_dim", 128}},
+       .absent = {{"head_dim", 128}, {"rope_base", 10000}},
        .fixed = {{"hidden_act", "silu"}, {"use_sliding_window", false}, {"attention_dropout", 0.0}}},
       {.architecture = "gemma3",
        .model_type = "gemma3_text",
@@ -57,7 +59,9 @@ const std::vector<Style>& styles() {
                    {"query_scale", "query_pre_attn_scalar"},
                    {"softcap", "final_logit_softcapping"}},
        .absent = {{"head_dim", 256}, {"window", 4096}, {"query_scale", 256}, {"tied", true}, {"rope_base", 1e6}},
-       .fixed = {{"hidden_activation", "gelu_pytorch_tanh"}, {"use_bidirectional_attention", false}, {"attention_dropout", 0.0}},
+       .fixed = {{"hidden_activation", "gelu_pytorch_tanh"},
+                 {"use_bidirectional_attention", false},
+                 {"attention_dropout", 0.0}},
        .rope_keys = RopeKeys::full_and_local,
        .sliding = true},
       {.architecture = "olmoe",
@@ -201,7 +205,8 @@ void read_rope(const Reader& reader, const Style& style, json& config) {
     }
     return;
   }
-  const bool nested = parameters.is_object() && (parameters.contains("full_attention") || parameters.contains("sliding_attention"));
+  const bool nested =
+      parameters.is_object() && (parameters.contains("full_attention") || parameters.contains("sliding_attention"));
   const json& full = nested ? Reader::value_in(parameters, "full_attention") : rope;
   const json& local = nested ? Reader::value_in(parameters, "sliding_attention") : reader.value("no such key");
   set_rope(reader, full, read_base(reader, full, "rope_theta"), config);
@@ -221,7 +226,7 @@ void read_layers(const Reader& reader, const Style& style, json& config) {
     }
     return;
   }
-  if (!types.is_array() || types.size() != reader.number("num_hidden_layers").value_or(-1)) {
+  if (!types.is_array() || static_cast<double>(types.size()) != reader.number("num_hidden_layers").value_or(-1)) {
     reader.fail("'layer_types' must be a list with one entry a layer");
   }
   json global = json::array();
@@ -236,7 +241,8 @@ void read_layers(const Reader& reader, const Style& style, json& config) {
   }
   if (!style.sliding) return;
   bool regular = true;  // global at first, 2 first + 1, ... and nowhere else
-  for (std::size_t i = 0; i < types.size(); ++i) regular = regular && (types[i] == "full_attention") == ((i + 1) % (first + 1) == 0);
+  for (std::size_t i = 0; i < types.size(); ++i)
+    regular = regular && (types[i] == "full_attention") == ((i + 1) % (first + 1) == 0);
   if (regular && first < types.size()) {
     config["global_every"] = first + 1;
   } else {
@@ -312,8 +318,10 @@ json config_from_huggingface(const json& huggingface, const std::string& file) {
   for (const auto* names : {&kCommon, &style.renamed}) {
     for (const auto& [ours, theirs] : *names) {
       const json& v = reader.value(theirs);
-      if (!v.is_null()) config[ours] = v;
-      else if (reader.has(theirs)) config.erase(ours);  // null is not absent: it is "none", which is our default
+      if (!v.is_null())
+        config[ours] = v;
+      else if (reader.has(theirs))
+        config.erase(ours);  // null is not absent: it is "none", which is our default
     }
   }
   if (!config.contains("kv_heads") && config.contains("heads")) config["kv_heads"] = config["heads"];
@@ -357,14 +365,18 @@ json config_to_huggingface(const json& config, std::int64_t context) {
   for (const auto* names : {&kCommon, &style.renamed}) {
     for (const auto& [ours, theirs] : *names) out[theirs] = config.contains(ours) ? config[ours] : json(nullptr);
   }
-  if (!style.head_dim_key && config.at("heads").get<std::int64_t>() * config.at("head_dim").get<std::int64_t>() != config.at("d")) {
+  if (!style.head_dim_key &&
+      config.at("heads").get<std::int64_t>() * config.at("head_dim").get<std::int64_t>() != config.at("d")) {
     throw UsageError(fmt::format("{} on disk has no head_dim: it is d / heads; found d {}, heads {}, head_dim {}",
-                                 style.architecture, config.at("d").dump(), config.at("heads").dump(), config.at("head_dim").dump()));
+                                 style.architecture, config.at("d").dump(), config.at("heads").dump(),
+                                 config.at("head_dim").dump()));
   }
-  if (out.contains("query_pre_attn_scalar") && out["query_pre_attn_scalar"].is_null()) out["query_pre_attn_scalar"] = config.at("head_dim");
+  if (out.contains("query_pre_attn_scalar") && out["query_pre_attn_scalar"].is_null())
+    out["query_pre_attn_scalar"] = config.at("head_dim");
   if (style.sliding) {
     json types = json::array();
-    for (std::int64_t i = 0; i < config.at("layers"); ++i) types.push_back(is_global(config, i) ? "full_attention" : "sliding_attention");
+    for (std::int64_t i = 0; i < config.at("layers").get<std::int64_t>(); ++i)
+      types.push_back(is_global(config, i) ? "full_attention" : "sliding_attention");
     out["layer_types"] = std::move(types);
   }
   write_rope(config, style, out);

@@ -131,7 +131,8 @@ TEST_P(Yarn, EqualsTheRecordedTables) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Recorded, Yarn,
-                         ::testing::Values(YarnCase{"default", 32, false}, YarnCase{"truncate", 32, true}, YarnCase{"factor4", 4, false}));
+                         ::testing::Values(YarnCase{"default", 32, false}, YarnCase{"truncate", 32, true},
+                                           YarnCase{"factor4", 4, false}));
 
 TEST(RopeBlock, LinearScalingDividesAllFrequenciesAndYarnScalesTheTables) {
   RopeScaling scaling;

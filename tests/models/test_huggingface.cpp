@@ -78,6 +78,45 @@ TEST(HuggingFaceConfig, WhatIsWrittenReadsBackTheSame) {
   EXPECT_EQ(config_from_huggingface(v5, "f"), stretched);
 }
 
+/// The configuration of `name` after `change`.
+json changed(const std::string& name, const char* change) {
+  json config = golden_config(name);
+  config.merge_patch(json::parse(change));
+  return config_from_huggingface(config, "f");
+}
+
+TEST(HuggingFaceConfig, LayerPatternsOfEveryAge) {
+  // Regular: global_every. Irregular, or without a global layer: the list.
+  EXPECT_EQ(changed("gemma3-a", "{}").at("global_every"), 6);
+  const char* irregular = R"({"layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention",
+                              "sliding_attention", "sliding_attention"]})";
+  EXPECT_EQ(changed("gemma3-a", irregular).at("global_layers"), json({0.0, 3.0}));
+  const char* none =
+      R"({"layer_types": ["sliding_attention", "sliding_attention", "sliding_attention", "sliding_attention"]})";
+  EXPECT_EQ(changed("gpt-oss-a", none).at("global_layers"), json::array());
+  // Before layer_types there was a number, and before that the default of 6.
+  EXPECT_EQ(changed("gemma3-a", R"({"layer_types": null, "_sliding_window_pattern": null, "sliding_window_pattern": 3})")
+                .at("global_every"),
+            3);
+  EXPECT_EQ(changed("gemma3-a", R"({"layer_types": null, "_sliding_window_pattern": null})").at("global_every"), 6);
+  EXPECT_EQ(changed("gpt-oss-a", R"({"layer_types": null})").at("global_every"), 2);
+}
+
+TEST(HuggingFaceConfig, AbsentKeysMeanWhatTransformersMakesOfThem) {
+  EXPECT_EQ(changed("gemma3-a", R"({"tie_word_embeddings": null})").at("tied"), true);
+  EXPECT_EQ(changed("olmoe-a", R"({"tie_word_embeddings": null})").at("tied"), false);
+  EXPECT_EQ(changed("qwen3-a", R"({"rope_parameters": null})").at("rope_base"), 1e4);
+  const json gemma = changed("gemma3-a", R"({"rope_parameters": null, "query_pre_attn_scalar": null})");
+  EXPECT_EQ(gemma.at("rope_base"), 1e6);
+  EXPECT_EQ(gemma.at("rope_base_local"), 1e4);
+  EXPECT_EQ(gemma.at("query_scale"), 256);
+  const json yarn = changed("gpt-oss-a", R"({"rope_parameters": null})");
+  EXPECT_EQ(yarn.at("rope_base"), 150000);
+  EXPECT_EQ(yarn.at("rope_scaling"), json::parse(R"({"kind": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0,
+    "original_context": 4096.0, "truncate": false})"));
+  EXPECT_EQ(changed("olmoe-a", "{}").at("head_dim"), 8);
+}
+
 struct Refusal {
   const char *change, *message;
 };
@@ -96,12 +135,15 @@ TEST_P(ConfigRefusal, NamesTheFileTheKeyAndWhatIsAllowed) {
 INSTANTIATE_TEST_SUITE_P(
     Table, ConfigRefusal,
     ::testing::Values(
-        Refusal{R"({"model_type": "qwen33"})", "unknown model_type 'qwen33'; allowed: qwen3"},
+        Refusal{R"({"model_type": "qwen33"})",
+                "unknown model_type 'qwen33'; allowed: qwen3, gemma3_text, olmoe, gpt_oss; did you mean 'qwen3'?"},
         Refusal{R"({"model_type": null})", "'model_type' must be a string, not null"},
         Refusal{R"({"hidden_act": "gelu"})", "'hidden_act' is \"gelu\"; qwen3 is supported only with \"silu\""},
         Refusal{R"({"use_sliding_window": true})", "'use_sliding_window' is true"},
         Refusal{R"({"attention_dropout": 0.1})", "'attention_dropout' is 0.1"},
-        Refusal{R"({"layer_types": ["sliding_attention"]})", "layer type \"sliding_attention\" is not supported"},
+        Refusal{R"({"layer_types": ["full_attention"]})", "'layer_types' must be a list with one entry a layer"},
+        Refusal{R"({"layer_types": ["full_attention", "sliding_attention"]})",
+                "layer type \"sliding_attention\" is not supported"},
         Refusal{R"({"hidden_size": null})", "key 'd' is missing"}, Refusal{R"({"hidden_size": "32"})", "'32' is not"},
         Refusal{R"({"rope_parameters": {"rope_theta": "x"}})", "'rope_theta' must be a finite number, not \"x\""},
         Refusal{R"({"rope_parameters": {"rope_type": "longrope"}})", "rope type 'longrope' is not supported"},

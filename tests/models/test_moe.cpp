@@ -29,7 +29,14 @@ struct Case {
 class MoeBlock : public ::testing::TestWithParam<Case> {
  protected:
   static MoeShape shape_of(const Case& c) {
-    return {.d = 4, .experts = c.experts, .top_k = c.top_k, .expert_ff = 3, .routing = c.routing, .clamped = c.clamped, .alpha = 1.3, .limit = 0.8};
+    return {.d = 4,
+            .experts = c.experts,
+            .top_k = c.top_k,
+            .expert_ff = 3,
+            .routing = c.routing,
+            .clamped = c.clamped,
+            .alpha = 1.3,
+            .limit = 0.8};
   }
   const at::Tensor& weight(const std::string& end) {
     for (auto& p : weights.params()) {
@@ -57,7 +64,8 @@ class MoeBlock : public ::testing::TestWithParam<Case> {
         if (c.clamped) {
           const at::Tensor g = at::mv(weight("gate_up_proj")[e].t(), x_ND[n]) + weight("gate_up_proj_bias")[e];
           const at::Tensor gate = g.slice(0, 0, {}, 2).clamp_max(0.8), up = g.slice(0, 1, {}, 2).clamp(-0.8, 0.8);
-          out = at::mv(weight("down_proj")[e].t(), (up + 1) * gate / (1 + (-1.3 * gate).exp())) + weight("down_proj_bias")[e];
+          out =
+              at::mv(weight("down_proj")[e].t(), (up + 1) * gate / (1 + (-1.3 * gate).exp())) + weight("down_proj_bias")[e];
         } else {
           const at::Tensor g = at::mv(weight("gate_up_proj")[e], x_ND[n]);
           const at::Tensor gate = g.narrow(0, 0, 3), up = g.narrow(0, 3, 3);

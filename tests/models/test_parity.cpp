@@ -31,7 +31,11 @@ TEST_P(Parity, AgreesWithTransformers) {
   std::set<std::string> quantities;
   for (const auto& row : report.rows) quantities.insert(row.precision + " " + row.quantity);
   for (const char* precision : {"fp64 ", "fp32 "}) {
-    for (const char* quantity : {"logits", "hidden", "loss", "gradients"}) {
+    std::vector<const char*> expected = {"logits", "hidden", "loss", "gradients"};
+    if (report.architecture == "olmoe" || report.architecture == "gpt_oss") {
+      expected.insert(expected.end(), {"router_logits", "aux_loss", "aux_gradients"});
+    }
+    for (const char* quantity : expected) {
       EXPECT_TRUE(quantities.contains(std::string(precision) + quantity)) << precision << quantity << " was not compared";
     }
   }
@@ -53,22 +57,35 @@ TEST_P(Parity, EveryRecordedGradientIsCompared) {
   EXPECT_EQ(ours, theirs);
 }
 
-// bf16 has 8 significant bits, so each of the ten-odd roundings on the way is at most 2^-9 of its value; the bound is some
-// five times what is measured and a twentieth of what a wrong formula costs.
-TEST_P(Parity, Bf16IsNearFp32) {
+// bf16 has 8 significant bits, so each of the ten-odd roundings on the way is at most 2^-9 of its value; the bounds are some
+// five times what is measured and a fraction of what a wrong formula costs.
+TEST_P(Parity, Bf16LossIsNearFp32) {
   const auto model = load_huggingface(kGolden / GetParam());
   const SafetensorsFile io(kGolden / GetParam() / "io.safetensors");
-  const at::Tensor tokens = io.tensor("input_ids"), labels = io.tensor("labels");
   model->set_compute_dtype(at::kBFloat16);
-  const Forward out = model->forward(tokens);
+  const Forward out = model->forward(io.tensor("input_ids"));
   EXPECT_EQ(out.hidden_BTD.scalar_type(), at::kBFloat16);
-  const at::Tensor loss = model->loss(out.hidden_BTD, labels);
+  const at::Tensor loss = model->loss(out.hidden_BTD, io.tensor("labels"));
   EXPECT_EQ(loss.scalar_type(), at::kFloat);
   EXPECT_NEAR(loss.item<double>(), io.tensor("loss").item<double>(), 0.02 * io.tensor("loss").item<double>());
   loss.backward();
-  const SafetensorsFile grads(kGolden / GetParam() / "grads.safetensors");
   for (const auto& p : model->params()) {
-    ASSERT_EQ(p.tensor.grad().scalar_type(), at::kFloat) << p.name << ": master weights keep fp32 gradients";
+    EXPECT_EQ(p.tensor.grad().scalar_type(), at::kFloat) << p.name << ": master weights keep fp32 gradients";
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Recordings, Parity, ::testing::Values("qwen3-a", "qwen3-tied", "gemma3-a", "olmoe-a", "gpt-oss-a"));
+
+// Dense models only: a router in bf16 may send a token that lies between two experts to the other one, and the gradients of
+// both change as a whole. test_moe.cpp compares the experts in bf16 on the tokens that are safe.
+class Bf16Gradients : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(Bf16Gradients, AreNearTheRecordedOnes) {
+  const auto model = load_huggingface(kGolden / GetParam());
+  const SafetensorsFile io(kGolden / GetParam() / "io.safetensors"), grads(kGolden / GetParam() / "grads.safetensors");
+  model->set_compute_dtype(at::kBFloat16);
+  model->loss(model->forward(io.tensor("input_ids")).hidden_BTD, io.tensor("labels")).backward();
+  for (const auto& p : model->params()) {
     for (const auto& [name, ours] : disk_views(p, p.tensor.grad())) {
       const at::Tensor recorded = grads.tensor(name);
       EXPECT_LE((ours - recorded).norm().item<double>(), 0.1 * recorded.norm().item<double>()) << name;
@@ -76,7 +93,7 @@ TEST_P(Parity, Bf16IsNearFp32) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Recordings, Parity, ::testing::Values("qwen3-a", "qwen3-tied", "gemma3-a", "olmoe-a", "gpt-oss-a"));
+INSTANTIATE_TEST_SUITE_P(Recordings, Bf16Gradients, ::testing::Values("qwen3-a", "qwen3-tied", "gemma3-a"));
 
 TEST(Verify, SeesWhatIsWrong) {
   // The right weights under a configuration that changes the function a little.
