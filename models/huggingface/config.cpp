@@ -330,6 +330,8 @@ json config_from_huggingface(const json& huggingface, const std::string& file) {
     if (heads < 1 || std::fmod(d, heads) != 0) reader.fail("'num_attention_heads' must divide 'hidden_size'");
     config["head_dim"] = d / heads;
   }
+  // head_dim is what an absent query_scale means here: equal models have equal configurations.
+  if (config.contains("query_scale") && config["query_scale"] == config["head_dim"]) config.erase("query_scale");
   read_rope(reader, style, config);
   read_layers(reader, style, config);
   try {
