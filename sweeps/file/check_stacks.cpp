@@ -20,25 +20,27 @@ constexpr std::int64_t kMaxCheckedVariants = 10'000;
 struct Checked {
   std::string name;
   SourcePosition where;
-  std::vector<json> by_rule;  ///< the first complete entry of each rule that the entry takes
-  bool centered = false;      ///< in some variant
+  std::vector<json> kinds;  ///< one complete entry of each kind, see kind_of()
 };
+
+/// What assign_roles() looks at beside the names of entries: matrix rules are refused for vectors, centred ones where a
+/// shift is no symmetry.
+std::string kind_of(const json& entry) {
+  return fmt::format("{} {}", entry.at("rule").get<std::string>(), entry.value("centered", false));
+}
 
 std::vector<Checked> complete_entries(const StackSpec& stack, Problems& problems, bool& whole) {
   std::vector<Checked> entries;
   for (const StackEntry& entry : stack.entries) {
-    if (count_variants(entry, kMaxCheckedVariants) > kMaxCheckedVariants) {
+    if (entry.broken || count_variants(entry, kMaxCheckedVariants) > kMaxCheckedVariants) {
       whole = false;
       continue;
     }
     try {
-      Checked checked{.name = entry.name, .where = entry.where, .by_rule = {}, .centered = false};
-      std::set<std::string> rules;
-      for (EntryVariant& variant : expand_entry(stack, entry)) {
-        checked.centered |= variant.entry.value("centered", false);
-        if (rules.insert(variant.entry.at("rule").get<std::string>()).second)
-          checked.by_rule.push_back(std::move(variant.entry));
-      }
+      Checked checked{.name = entry.name, .where = entry.where, .kinds = {}};
+      std::set<std::string> kinds;
+      for (EntryVariant& variant : expand_entry(stack, entry))
+        if (kinds.insert(kind_of(variant.entry)).second) checked.kinds.push_back(std::move(variant.entry));
       entries.push_back(std::move(checked));
     } catch (const UsageError& e) {
       whole = false;
@@ -48,13 +50,13 @@ std::vector<Checked> complete_entries(const StackSpec& stack, Problems& problems
   return entries;
 }
 
-/// One stack for each combination of rules: roles are claimed by name, but matrix rules are refused for vectors.
-std::vector<json> stacks_by_rule(const std::vector<Checked>& entries) {
+/// One stack for each combination of kinds (the first thousand of them).
+std::vector<json> stacks_by_kind(const std::vector<Checked>& entries) {
   std::vector<json> stacks = {json::object()};
   for (const Checked& entry : entries) {
     std::vector<json> next;
     for (const json& stack : stacks)
-      for (const json& variant : entry.by_rule) {
+      for (const json& variant : entry.kinds) {
         next.push_back(stack);
         next.back()[entry.name] = variant;
       }
@@ -68,21 +70,13 @@ void check_against_models(const StackSpec& stack, const std::vector<Checked>& en
                           Problems& problems) {
   const std::string path = "stacks." + stack.name;
   std::set<std::string> used, names;
-  for (const json& candidate : stacks_by_rule(entries)) {
+  for (const json& candidate : stacks_by_kind(entries)) {
     for (const ModelSpec& model : models) {
       try {
         const auto claims = assign_roles(candidate, model.roles, /*allow_unused=*/true);
         for (const auto& [role, entry] : claims) {
           used.insert(entry);
           names.emplace(name_of(role));
-          const bool tied = std::find(model.roles.begin(), model.roles.end(), Role::lm_head) == model.roles.end();
-          if (role != Role::embedding || !tied) continue;
-          const auto it = std::find_if(entries.begin(), entries.end(), [&](const Checked& c) { return c.name == entry; });
-          if (it->centered)
-            problems.add(it->where,
-                         fmt::format("{}.{}: centered on the tied embedding of {}, for which a shared shift is no symmetry",
-                                     path, entry, model.name),
-                         "centered: false, or a model with a separate lm_head");
         }
       } catch (const UsageError& e) {
         for (const Problem& p : e.problems())

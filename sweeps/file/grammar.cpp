@@ -171,8 +171,9 @@ std::vector<Field> make_fields() {
 }
 
 /// Keys of the specification that this version does not have.
-constexpr std::array<std::string_view, 9> kUnsupported = {"zip",       "include", "exclude",   "tune",  "retry",
-                                                          "resources", "tags",    "init_from", "report"};
+constexpr auto kUnsupported =
+    std::to_array<std::string_view>({"zip", "include", "exclude", "tune", "retry", "resources", "tags", "init_from",
+                                     "report", "equivariance", "router", "recompute", "deterministic"});
 
 json read_list(const Node& node, Problems& problems, const std::string& path) {
   json list = json::array();

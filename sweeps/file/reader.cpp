@@ -38,10 +38,14 @@ class Places {
   SourcePosition position(const YAML::Mark& mark) const {
     const std::size_t end = offset(mark);
     const auto line = static_cast<std::size_t>(std::upper_bound(lines_.begin(), lines_.end(), end) - lines_.begin());
-    int column = 1;
-    for (std::size_t i = lines_[line - 1]; i < end; ++i)
-      if ((static_cast<unsigned char>(text_[i]) & 0xC0) != 0x80) ++column;
-    return {file_, static_cast<int>(line), column};
+    // Marks mostly move forward: counting on from the last one keeps a file of one long line linear.
+    if (const std::size_t begin = lines_[line - 1]; counted_ < begin || counted_ > end) {
+      counted_ = begin;
+      column_ = 1;
+    }
+    for (; counted_ < end; ++counted_)
+      if ((static_cast<unsigned char>(text_[counted_]) & 0xC0) != 0x80) ++column_;
+    return {file_, static_cast<int>(line), column_};
   }
 
   char at(const YAML::Mark& mark) const {
@@ -68,6 +72,8 @@ class Places {
   std::string_view text_;
   const std::string& file_;
   std::vector<std::size_t> lines_;
+  mutable std::size_t counted_ = 0;  ///< offset up to which columns of its line were counted
+  mutable int column_ = 1;           ///< of that offset
 };
 
 /// Builds the tree from the parser's events. Marks are of the first character of a node with its properties, so that the

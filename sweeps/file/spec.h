@@ -25,6 +25,7 @@ struct StackEntry {
   std::string name;  ///< default, matrix, embedding, ...
   SourcePosition where;
   std::vector<StackOption> options;  ///< as given, `extends` resolved; "rule" is one of them
+  bool broken = false;               ///< an option has a problem: the others cannot be judged together
 };
 
 struct StackSpec {

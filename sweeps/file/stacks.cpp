@@ -48,11 +48,11 @@ class StackReader {
     if (member.key.find_first_not_of(kNameCharacters) != std::string::npos || member.key.size() > 60)
       problems_.add(member.where, fmt::format("'{}' cannot be the name of a stack", printable(member.key, 60)),
                     "letters, digits, _ and -, at most 60");
-    const Merged* merged = merge(member);
-    if (!merged) return stack;
     static const Field baseline{.name = "baseline", .kind = FieldKind::boolean, .default_json = "false", .doc = ""};
     const json flag = read_member(member.value, baseline, path, problems_);
     stack.baseline = flag.is_boolean() && flag.get<bool>();
+    const Merged* merged = merge(member);
+    if (!merged) return stack;
     for (const std::string& name : merged->order)
       if (auto entry = read_entry(name, merged->entries.at(name), join_path(path, name)))
         stack.entries.push_back(std::move(*entry));
@@ -149,7 +149,7 @@ class StackReader {
                     "a map like {rule: adamw, lr: 3e-3}");
       return std::nullopt;
     }
-    StackEntry entry{.name = name, .where = node.where, .options = {}};
+    StackEntry entry{.name = name, .where = node.where, .options = {}, .broken = false};
     std::vector<json> chosen;
     if (const Member* rule = node.find("rule")) {
       chosen = read_values(rule->value, rule_field(), path + ".rule", problems_);
@@ -165,8 +165,8 @@ class StackReader {
       std::vector<StackOption> first;
       for (const json& rule : chosen) {
         std::vector<StackOption> options;
-        read_option(m, fields_of(rule.get<std::string>()), path, "", fmt::format("rule {}", rule.get<std::string>()),
-                    options);
+        const std::string rule_name = rule.get<std::string>();
+        if (!read_option(m, fields_of(rule_name), path, "", "rule " + rule_name, options)) entry.broken = true;
         if (first.empty()) first = std::move(options);
       }
       for (StackOption& option : first) entry.options.push_back(std::move(option));
@@ -181,23 +181,27 @@ class StackReader {
     return fields;
   }
 
-  void read_option(const Member& m, std::span<const Field> fields, const std::string& path, const std::string& inner,
+  /// False where a problem was reported.
+  bool read_option(const Member& m, std::span<const Field> fields, const std::string& path, const std::string& inner,
                    const std::string& owner, std::vector<StackOption>& out) {
     const Field* field = find_field(fields, m.key);
     if (!field) {
       const auto names = names_of(fields);
       problems_.add(m.where, fmt::format("{}: unknown option '{}' of {}", path, printable(m.key, 60), owner), join(names),
                     nearest_name(m.key, names));
-      return;
+      return false;
     }
     const std::string option = join_path(inner, m.key);
     if (field->kind == FieldKind::map && m.value.kind == NodeKind::map) {
+      bool good = true;
       for (const Member& child : m.value.members)
-        read_option(child, field->fields, join_path(path, m.key), option, owner, out);
-      return;
+        good = read_option(child, field->fields, join_path(path, m.key), option, owner, out) && good;
+      return good;
     }
     std::vector<json> values = read_values(m.value, *field, join_path(path, m.key), problems_);
-    if (!values.empty()) out.push_back({option, std::move(values)});
+    if (values.empty()) return false;
+    out.push_back({option, std::move(values)});
+    return true;
   }
 
   const Node& stacks_;

@@ -12,15 +12,15 @@
 namespace equisweep {
 
 void Problems::add(SourcePosition where, std::string what, std::string allowed, std::string nearest) {
-  const auto same = [&](const Problem& p) {
-    return p.what == what && p.where.line == where.line && p.where.column == where.column && p.where.file == where.file;
-  };
-  if (std::any_of(list_.begin(), list_.end(), same)) return;
   if (full()) {
     ++dropped_;
     return;
   }
-  list_.push_back({std::move(where), std::move(what), std::move(allowed), std::move(nearest)});
+  const auto same = [&](const Problem& p) {
+    return p.what == what && p.where.line == where.line && p.where.column == where.column && p.where.file == where.file;
+  };
+  if (std::none_of(list_.begin(), list_.end(), same))
+    list_.emplace_back(std::move(where), std::move(what), std::move(allowed), std::move(nearest));
 }
 
 void Problems::take(const Problems& other) {

@@ -198,10 +198,23 @@ TEST(Reader, AnAliasBombIsRefusedAtItsFirstAnchor) {
 
 TEST(Reader, ManyProblemsAreCountedNotListed) {
   std::string text;
-  for (int i = 0; i < 1000; ++i) text += "k" + std::to_string(i) + ": no\n";
+  for (int i = 0; i < 1000; ++i) text.append("k").append(std::to_string(i)).append(": no\n");
   const std::string message = problems_of(text);
   EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 100);
   EXPECT_NE(message.find("f: and 900 more problems"), std::string::npos);
+}
+
+// 500,000 values in one line: anything quadratic in the length of a line or of a list would take minutes.
+TEST(Reader, ReadsTheLargestFileOfOneLine) {
+  std::string text = "a: [0";
+  while (text.size() < kMaxSweepBytes - 3) text.append(",1");
+  text.append("]");
+  Problems problems;
+  const Node root = read_yaml(text, "f", problems);
+  EXPECT_TRUE(problems.empty());
+  const std::vector<Node>& items = root.find("a")->value.items;
+  ASSERT_EQ(items.size(), (text.size() - 4) / 2);
+  EXPECT_EQ(items.back().where.column, static_cast<int>(text.size()) - 1);
 }
 
 TEST(Reader, EveryPrefixAndEveryByteChangeOfAFileEnds) {
