@@ -41,7 +41,7 @@ tbody tr + tr > * { border-top: 1px solid var(--rule); }
 tbody tr:last-child > * { border-bottom: 1.5px solid var(--ink); }
 .n { text-align: right; }
 td:not(.n) { max-width: 22rem; overflow-wrap: anywhere; }
-#table-runs td:last-child, #table-environment td, #table-settings td, #table-corpus td { white-space: normal; min-width: 12rem; max-width: 40rem; }
+#table-main td:last-child, #table-runs td:last-child, #table-environment td, #table-settings td, #table-corpus td { white-space: normal; min-width: 12rem; max-width: 40rem; }
 #table-runs th[scope=row] { font-family: var(--mono); font-size: .8rem; }
 .stack { white-space: nowrap; }
 .swatch { width: .62em; height: .62em; margin-right: .5em; }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <functional>
 
 #include "core/run_store.h"
 #include "tests/support/process.h"
@@ -62,10 +63,9 @@ TEST_F(FirstLight, SweepRunsAndItsDatabaseHoldsEveryStep) {
   EXPECT_EQ(text(*db, "SELECT count(*), min(step), max(step), min(tokens), max(tokens) FROM loss_curve"), "24|1|12|128|1536\n");
   EXPECT_EQ(text(*db, "SELECT group_concat(DISTINCT step) FROM (SELECT step FROM eval_curve ORDER BY step)"), "0,6,12\n");
   EXPECT_EQ(text(*db, "SELECT count(*) FROM loss_curve WHERE nonfinite <> 0 OR loss IS NULL OR NOT (loss BETWEEN 0 AND 8)"), "0\n");
-  // embedding, head, 3 + 4 matrices, 5 gains: every weight at steps 1, 4, 8, 12
+  // embedding, head, final norm, and of the one block 4 + 3 matrices, 2 + 2 gains: each at steps 1, 4, 8, 12
   EXPECT_EQ(text(*db, "SELECT count(*) FROM blocks WHERE run = 1"), "14\n");
-  EXPECT_EQ(text(*db, "SELECT count(*) FROM block_stats WHERE spectral_norm > 0"),
-            text(*db, "SELECT count(*) * 4 FROM blocks WHERE role <> 'vector'"));
+  EXPECT_EQ(text(*db, "SELECT count(*) FROM block_stats WHERE spectral_norm > 0"), text(*db, "SELECT count(*) * 4 FROM blocks"));
   // Same seed: the weights before step 1 and the first batch are the same whatever the stack, so the first losses are bitwise equal.
   EXPECT_EQ(text(*db, "SELECT count(DISTINCT loss) FROM loss_curve WHERE step = 1"), "1\n");
   EXPECT_EQ(text(*db, "SELECT count(DISTINCT loss) FROM loss_curve WHERE step = 3"), "2\n");
@@ -102,12 +102,37 @@ TEST_F(FirstLight, DivergedRunIsAResultAndStopsBeforeTheUpdate) {
   EXPECT_EQ(text(*database(), "SELECT count(*) FROM events WHERE kind = 'diverged'"), "1\n");
 }
 
+/// A shard of `count` tokens of the published format, written from its definition.
+std::string shard(std::int32_t count, const std::function<std::uint16_t(std::int32_t)>& token) {
+  std::vector<std::int32_t> header(256, 0);
+  header[0] = 20260317;
+  header[1] = 2;
+  header[2] = count;
+  header[3] = 2;
+  std::string bytes(reinterpret_cast<const char*>(header.data()), header.size() * 4);
+  for (std::int32_t i = 0; i < count; ++i) {
+    const std::uint16_t t = token(i);
+    bytes.append(reinterpret_cast<const char*>(&t), 2);
+  }
+  return bytes;
+}
+
 TEST_F(FirstLight, FailedJobLeavesItsNeighboursAlone) {
-  // One weight matrix that no machine can hold: refused when the job allocates it, not before.
-  const ProcessResult run = equisweep({"run", "small.yaml", "--set", "train.precision=fp64", "--set", "grid.stack=[adamw, muon]",
-                                       "--set", "stacks.muon.matrix.polar={method: svd}"});
-  ASSERT_EQ(run.exit_code, 0) << run.err;
-  EXPECT_EQ(text(*database(), "SELECT count(*) FROM runs WHERE state = 'done'"), "2\n");
+  // Token 600 is beyond the 512 of qwen3-nano, but not beyond the 2048 of qwen3-tiny.
+  std::filesystem::create_directory(folder_.path() / "corpus");
+  write_text(folder_.path() / "corpus/train.bin", shard(4000, [](std::int32_t i) { return static_cast<std::uint16_t>(i == 77 ? 600 : i % 50); }));
+  write_text(folder_.path() / "corpus/val.bin", shard(1000, [](std::int32_t i) { return static_cast<std::uint16_t>(i % 50); }));
+  std::string sweep = kSweep;
+  sweep.replace(sweep.find("vocab: 61, "), 11, "");
+  sweep.replace(sweep.find("synthetic"), 9, "./corpus");
+  write_text(folder_.path() / "small.yaml", sweep);
+  const ProcessResult run = equisweep({"run", "small.yaml", "--set", "grid.model=[qwen3-nano, qwen3-tiny]"});
+  EXPECT_EQ(run.exit_code, 1) << run.err;
+  EXPECT_EQ(text(*database(), "SELECT model, state, count(*) FROM final_losses GROUP BY 1, 2"), "qwen3-nano|failed|2\nqwen3-tiny|done|2\n");
+  const std::string why = text(*database(), "SELECT message FROM runs WHERE state = 'failed' LIMIT 1");
+  EXPECT_NE(why.find("train.bin"), std::string::npos) << why;
+  EXPECT_NE(why.find("600"), std::string::npos) << why;
+  EXPECT_NE(why.find("1178"), std::string::npos) << why;  // the byte offset: 1024 + 77 * 2
 }
 
 TEST_F(FirstLight, ReportIsWrittenFromTheDatabase) {
