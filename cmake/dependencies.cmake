@@ -31,7 +31,6 @@ if(NOT Torch_FOUND)
 endif()
 message(STATUS "LibTorch ${Torch_VERSION} in ${TORCH_INSTALL_PREFIX}")
 
-find_package(fmt REQUIRED)
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
@@ -45,7 +44,7 @@ pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 
 # Imported, so that an installed equisweep asks for the LibTorch of the machine where it is used, and so that its headers count
-# as a system's. It holds headers of fmt that come before the system's: header-only fmt makes one version serve the program.
+# as a system's. It holds the headers of fmt, too, whose compiled part is core/format.cpp.
 if(NOT TARGET equisweep_torch)
   # A toolkit without libnvrtc leaves this behind; nothing here calls it, and LibTorch loads its own.
   list(REMOVE_ITEM TORCH_LIBRARIES CUDA_nvrtc_LIBRARY-NOTFOUND)
