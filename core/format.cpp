@@ -6,6 +6,13 @@
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE
+#if FMT_VERSION >= 120000
+template locale_ref::locale_ref(const std::locale& loc);
+template auto locale_ref::get<std::locale>() const -> std::locale;
+#else
+template detail::locale_ref::locale_ref(const std::locale& loc);
+template auto detail::locale_ref::get<std::locale>() const -> std::locale;
+#endif
 namespace detail {
 template auto dragonbox::to_decimal(float x) noexcept -> dragonbox::decimal_fp<float>;
 template auto dragonbox::to_decimal(double x) noexcept -> dragonbox::decimal_fp<double>;
