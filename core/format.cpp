@@ -1,5 +1,5 @@
-// The compiled part of fmt, once. LibTorch's include folder holds headers of fmt that come before the system's, so the system's
-// library does not match them; fmt's header-only mode would, but it costs five seconds in every file.
+// The compiled part of fmt, once. LibTorch's include folder holds headers of fmt that come before the system's, so the
+// system's library does not match them; fmt's header-only mode would, but it costs five seconds in every file.
 #ifdef FMT_HEADER_ONLY
 #error "equisweep compiles fmt itself"
 #endif

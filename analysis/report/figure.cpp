@@ -163,7 +163,8 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
                      back(r.y.low, plot.log_y), back(r.y.high, plot.log_y));
   // 100k, 2M: whole numbers of tokens would run into each other
   const char* linear_format = r.x.high >= 1e5 ? "%.0s%c" : "%.6g";
-  out += plot.log2_x ? "set logscale x 2\nset format x '%g'\n" : fmt::format("unset logscale x\nset format x '{}'\n", linear_format);
+  out += plot.log2_x ? "set logscale x 2\nset format x '%g'\n"
+                     : fmt::format("unset logscale x\nset format x '{}'\n", linear_format);
   out += plot.log_y ? "set logscale y\n" : "unset logscale y\n";
   out += plot.log_y && r.y.high - r.y.low < 4 ? "set ytics autofreq\nset mytics 1\n" : "set ytics autofreq\n";
   out += "set xtics autofreq\n";

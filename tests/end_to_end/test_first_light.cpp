@@ -60,13 +60,17 @@ TEST_F(FirstLight, SweepRunsAndItsDatabaseHoldsEveryStep) {
   ASSERT_EQ(run.exit_code, 0) << run.out << run.err;
   const auto db = database();
   EXPECT_EQ(text(*db, "SELECT stack, state, step FROM final_losses ORDER BY cell"), "adamw|done|12\nmuon|done|12\n");
-  EXPECT_EQ(text(*db, "SELECT count(*), min(step), max(step), min(tokens), max(tokens) FROM loss_curve"), "24|1|12|128|1536\n");
+  EXPECT_EQ(text(*db, "SELECT count(*), min(step), max(step), min(tokens), max(tokens) FROM loss_curve"),
+            "24|1|12|128|1536\n");
   EXPECT_EQ(text(*db, "SELECT group_concat(DISTINCT step) FROM (SELECT step FROM eval_curve ORDER BY step)"), "0,6,12\n");
-  EXPECT_EQ(text(*db, "SELECT count(*) FROM loss_curve WHERE nonfinite <> 0 OR loss IS NULL OR NOT (loss BETWEEN 0 AND 8)"), "0\n");
+  EXPECT_EQ(text(*db, "SELECT count(*) FROM loss_curve WHERE nonfinite <> 0 OR loss IS NULL OR NOT (loss BETWEEN 0 AND 8)"),
+            "0\n");
   // embedding, head, final norm, and of the one block 4 + 3 matrices, 2 + 2 gains: each at steps 1, 4, 8, 12
   EXPECT_EQ(text(*db, "SELECT count(*) FROM blocks WHERE run = 1"), "14\n");
-  EXPECT_EQ(text(*db, "SELECT count(*) FROM block_stats WHERE spectral_norm > 0"), text(*db, "SELECT count(*) * 4 FROM blocks"));
-  // Same seed: the weights before step 1 and the first batch are the same whatever the stack, so the first losses are bitwise equal.
+  EXPECT_EQ(text(*db, "SELECT count(*) FROM block_stats WHERE spectral_norm > 0"),
+            text(*db, "SELECT count(*) * 4 FROM blocks"));
+  // Same seed: the weights before step 1 and the first batch are the same whatever the stack, so the first losses are
+  // bitwise equal.
   EXPECT_EQ(text(*db, "SELECT count(DISTINCT loss) FROM loss_curve WHERE step = 1"), "1\n");
   EXPECT_EQ(text(*db, "SELECT count(DISTINCT loss) FROM loss_curve WHERE step = 3"), "2\n");
   // An untrained model knows nothing: the loss is close to log(vocabulary).
@@ -96,7 +100,8 @@ TEST_F(FirstLight, SameConfigGivesBitwiseTheSameLosses) {
 }
 
 TEST_F(FirstLight, DivergedRunIsAResultAndStopsBeforeTheUpdate) {
-  const ProcessResult run = equisweep({"run", "small.yaml", "--set", "stacks.muon.matrix.lr=1e30", "--set", "train.grad_clip=0"});
+  const ProcessResult run =
+      equisweep({"run", "small.yaml", "--set", "stacks.muon.matrix.lr=1e30", "--set", "train.grad_clip=0"});
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_EQ(text(*database(), "SELECT stack, state FROM final_losses ORDER BY cell"), "adamw|done\nmuon|diverged\n");
   EXPECT_EQ(text(*database(), "SELECT count(*) FROM events WHERE kind = 'diverged'"), "1\n");
@@ -120,15 +125,18 @@ std::string shard(std::int32_t count, const std::function<std::uint16_t(std::int
 TEST_F(FirstLight, FailedJobLeavesItsNeighboursAlone) {
   // Token 600 is beyond the 512 of qwen3-nano, but not beyond the 2048 of qwen3-tiny.
   std::filesystem::create_directory(folder_.path() / "corpus");
-  write_text(folder_.path() / "corpus/train.bin", shard(4000, [](std::int32_t i) { return static_cast<std::uint16_t>(i == 77 ? 600 : i % 50); }));
-  write_text(folder_.path() / "corpus/val.bin", shard(1000, [](std::int32_t i) { return static_cast<std::uint16_t>(i % 50); }));
+  write_text(folder_.path() / "corpus/train.bin",
+             shard(4000, [](std::int32_t i) { return static_cast<std::uint16_t>(i == 77 ? 600 : i % 50); }));
+  write_text(folder_.path() / "corpus/val.bin",
+             shard(1000, [](std::int32_t i) { return static_cast<std::uint16_t>(i % 50); }));
   std::string sweep = kSweep;
   sweep.replace(sweep.find("vocab: 61, "), 11, "");
   sweep.replace(sweep.find("synthetic"), 9, "./corpus");
   write_text(folder_.path() / "small.yaml", sweep);
   const ProcessResult run = equisweep({"run", "small.yaml", "--set", "grid.model=[qwen3-nano, qwen3-tiny]"});
   EXPECT_EQ(run.exit_code, 1) << run.err;
-  EXPECT_EQ(text(*database(), "SELECT model, state, count(*) FROM final_losses GROUP BY 1, 2"), "qwen3-nano|failed|2\nqwen3-tiny|done|2\n");
+  EXPECT_EQ(text(*database(), "SELECT model, state, count(*) FROM final_losses GROUP BY 1, 2"),
+            "qwen3-nano|failed|2\nqwen3-tiny|done|2\n");
   const std::string why = text(*database(), "SELECT message FROM runs WHERE state = 'failed' LIMIT 1");
   EXPECT_NE(why.find("train.bin"), std::string::npos) << why;
   EXPECT_NE(why.find("600"), std::string::npos) << why;
@@ -140,7 +148,8 @@ TEST_F(FirstLight, ReportIsWrittenFromTheDatabase) {
   const ProcessResult report = equisweep({"report", "small"});
   ASSERT_EQ(report.exit_code, 0) << report.err;
   const auto out = folder_.path() / "results/small/report";
-  for (const char* file : {"index.html", "report.md", "manifest.json"}) EXPECT_GT(read_text(out / file).size(), 100u) << file;
+  for (const char* file : {"index.html", "report.md", "manifest.json"})
+    EXPECT_GT(read_text(out / file).size(), 100u) << file;
   EXPECT_NE(read_text(out / "report.md").find("muon"), std::string::npos);
 }
 
@@ -150,7 +159,7 @@ TEST_F(FirstLight, MistakesAreRefusedWithExitCodeTwoBeforeAnythingStarts) {
       {{"run", "small.yaml", "--set", "stacks.muon.matrix.rule=mouon"}, "mouon"},
       {{"run", "small.yaml", "--set", "stacks.adamw.default.lr=nan"}, "nan"},
       {{"run", "small.yaml", "--set", "train.stepz=3"}, "stepz"},
-      {{"run", "--no-such-option"}, "no-such-option"},
+      {{"run", "small.yaml", "--no-such-option"}, "no-such-option"},
       {{"run", "absent.yaml"}, "absent.yaml"}};
   for (const auto& [args, mention] : cases) {
     const ProcessResult r = equisweep(args);
