@@ -28,7 +28,7 @@ void add_report(CLI::App& program, Action& action) {
                                              "Writes the report of a sweep: index.html, report.md, tables and figures, all "
                                              "from its database. A running sweep can be reported too.\n\n"
                                              "  equisweep report demo                    results/demo/report/index.html\n"
-                                             "  equisweep report results/demo --out /tmp/demo-report\n");
+                                             "  equisweep report results/demo --out demo-report\n");
   auto options = std::make_shared<Options>();
   command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
   command->add_option("--out", options->out, "folder to write; default: report/ in the sweep's folder");

@@ -1,7 +1,7 @@
 #pragma once
 // Gradients from values alone.
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <functional>
 #include <span>

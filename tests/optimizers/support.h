@@ -1,7 +1,7 @@
 #pragma once
 // Inputs and oracles that the tests of this folder share.
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 #include <nlohmann/json.hpp>
 #include <string>

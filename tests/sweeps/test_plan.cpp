@@ -41,8 +41,8 @@ TEST(Plan, TheDemoHasEighteenDifferentJobs) {
   EXPECT_EQ(summary.jobs, 18);
   EXPECT_EQ(summary.unique, 18);
   EXPECT_EQ(summary.models.at(0).parameters, 188864);
-  EXPECT_EQ(summary.tokens_per_run, 300 * 2048);
-  EXPECT_EQ(summary.tokens, 18. * 300 * 2048);
+  EXPECT_EQ(summary.tokens_per_run, 250 * 2048);
+  EXPECT_EQ(summary.tokens, 18. * 250 * 2048);
 }
 
 // Against loops written out by hand.
