@@ -12,7 +12,9 @@
 namespace equisweep {
 
 std::span<const RuleInfo> rules() {
-  static const std::vector<RuleInfo> table = {adamw_rule(), sgd_rule(), muon_rule(), row_norm_rule()};
+  static const std::vector<RuleInfo> table = {adamw_rule(),      sgd_rule(),      sign_rule(),      muon_rule(),
+                                              scion_rule(),      ssd_rule(),      polargrad_rule(), right_polar_rule(),
+                                              left_polar_rule(), row_norm_rule(), col_norm_rule(),  hybrid_rule()};
   return table;
 }
 
@@ -67,6 +69,7 @@ nlohmann::json complete_entry(const nlohmann::json& given) {
   std::vector<Field> fields(common_fields().begin(), common_fields().end());
   fields.insert(fields.end(), rule.fields.begin(), rule.fields.end());
   nlohmann::json entry = complete(fields, given, fmt::format("rule {}", rule.name));
+  if (rule.finish) entry = rule.finish(std::move(entry));
   if (entry.contains("polar")) entry["polar"] = complete_polar(entry.at("polar"));
   make_rule(entry);  // refuses combinations
   return entry;

@@ -24,6 +24,8 @@ struct RuleInfo {
   /// Builds the rule from its complete options (see complete() in core/field.h). Throws UsageError on combinations that are
   /// refused.
   std::unique_ptr<UpdateRule> (*make)(const nlohmann::json& options);
+  /// Fills in options whose default depends on other options and refuses those that the others rule out; may be null.
+  nlohmann::json (*finish)(nlohmann::json options) = nullptr;
 };
 
 /// Every rule, in the order of optimizers.md.

@@ -9,6 +9,10 @@ namespace equisweep {
 
 PolarMethod polar_express_method();
 PolarMethod newton_schulz_method();
+PolarMethod gram_method();
+PolarMethod inv_sqrt_method();
+PolarMethod qdwh_method();
+PolarMethod zolo_method();
 PolarMethod svd_method();
 
 /// Polar Express, five steps for a lower bound of 1e-3; to be used with safety 1.02 (arXiv:2505.16932).
@@ -26,6 +30,30 @@ double safety_of(const nlohmann::json& options);
 
 /// The dtype of `precision` for an input of dtype `working`.
 at::ScalarType precision_dtype(const nlohmann::json& options, at::ScalarType working);
+
+/// IEEE fp32 products for as long as it lives: no TF32, whatever the program has allowed elsewhere.
+class IeeeFloat32 {
+ public:
+  IeeeFloat32();
+  ~IeeeFloat32();
+  IeeeFloat32(const IeeeFloat32&) = delete;
+  IeeeFloat32& operator=(const IeeeFloat32&) = delete;
+
+ private:
+  bool changed_;
+  int before_;
+};
+
+/// What qdwh and zolo share: X / ||X||_F on its tall side, `iteration` (tall batch, lower bound of the kept singular values)
+/// to convergence, then the truncation to the singular values above s_max max(m, n) 2u.
+at::Tensor factor_by_qr(const at::Tensor& x, const nlohmann::json& options, at::Tensor (*iteration)(at::Tensor, double));
+
+/// Puts rows and columns that are zero in X back to zero in its factor `u`, and makes matrices that are not `finite` NaN.
+at::Tensor finish_factor(const at::Tensor& u, const at::Tensor& x, const at::Tensor& finite);
+
+/// normalize_frobenius() in the wider of the input's dtype and that of the option `precision`, then in the latter, with all
+/// leading axes as one: [B, m, n].
+at::Tensor normalized_batch(const at::Tensor& x, double safety, const nlohmann::json& options);
 
 /// X / (safety ||X||_F), each matrix by its own norm; zero stays zero. The norm is summed in fp64, so that squares neither
 /// underflow nor overflow in fp32.

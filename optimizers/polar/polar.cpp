@@ -13,44 +13,54 @@
 namespace equisweep {
 
 std::span<const PolarMethod> polar_methods() {
-  static const std::vector<PolarMethod> methods = {polar_express_method(), newton_schulz_method(), svd_method()};
+  static const std::vector<PolarMethod> methods = {
+      polar_express_method(), newton_schulz_method(), gram_method(), inv_sqrt_method(),
+      qdwh_method(),          zolo_method(),          svd_method()};
   return methods;
 }
 
 Field polar_field() {
   std::vector<std::string> names;
   for (const PolarMethod& method : polar_methods()) names.emplace_back(method.name);
-  return {.name = "polar",
-          .kind = FieldKind::map,
-          .default_json = "{}",
-          .doc = "how the polar factor is approximated",
-          .fields = {{.name = "method",
-                      .kind = FieldKind::choice,
-                      .default_json = "\"polar_express\"",
-                      .doc = "backend; see docs/rules.md",
-                      .choices = names},
-                     {.name = "steps",
-                      .kind = FieldKind::integer,
-                      .default_json = "null",
-                      .doc = "iterations; the method's own number if left out",
-                      .min = 1,
-                      .max = 64},
-                     {.name = "precision",
-                      .kind = FieldKind::choice,
-                      .default_json = "\"working\"",
-                      .doc = "dtype of the products; working: that of the optimizer state",
-                      .choices = {"working", "bf16", "fp32", "fp64"}},
-                     {.name = "coefficients",
-                      .kind = FieldKind::number_list,
-                      .default_json = "null",
-                      .doc = "a, b, c of a x + b x^3 + c x^5, one triple a step; the method's own if left out"},
-                     {.name = "safety",
-                      .kind = FieldKind::number,
-                      .default_json = "null",
-                      .doc = "factor on the norm that X is divided by; the method's own if left out",
-                      .min = 0,
-                      .max = 1e6,
-                      .above_min = true}}};
+  return {
+      .name = "polar",
+      .kind = FieldKind::map,
+      .default_json = "{}",
+      .doc = "how the polar factor is approximated",
+      .fields = {
+          {.name = "method",
+           .kind = FieldKind::choice,
+           .default_json = "\"polar_express\"",
+           .doc = "backend; see docs/rules.md",
+           .choices = names},
+          {.name = "steps",
+           .kind = FieldKind::integer,
+           .default_json = "null",
+           .doc = "iterations; the method's own number if left out",
+           .min = 1,
+           .max = 64},
+          {.name = "precision",
+           .kind = FieldKind::choice,
+           .default_json = "\"working\"",
+           .doc = "dtype of the products; working: that of the optimizer state",
+           .choices = {"working", "bf16", "fp32", "fp64"}},
+          {.name = "coefficients",
+           .kind = FieldKind::number_list,
+           .default_json = "null",
+           .doc = "a, b, c of a x + b x^3 + c x^5, one triple a step; the method's own if left out"},
+          {.name = "safety",
+           .kind = FieldKind::number,
+           .default_json = "null",
+           .doc = "factor on the norm that X is divided by; the method's own if left out",
+           .min = 0,
+           .max = 1e6,
+           .above_min = true},
+          {.name = "damping",
+           .kind = FieldKind::number,
+           .default_json = "null",
+           .doc = "inv_sqrt only: added to the diagonal of the Gram matrix, relative to its Frobenius norm; 0 if left out",
+           .min = 0,
+           .max = 1e6}}};
 }
 
 namespace {
@@ -94,6 +104,10 @@ nlohmann::json complete_polar(const nlohmann::json& options) {
     else
       result["steps"] = triples;
   }
+  if (result.contains("steps") && has(method.options, "steps") && result.at("steps") > method.max_steps)
+    complain(fmt::format("{} steps of method {} diverge on rank-deficient blocks", result.at("steps").get<std::int64_t>(),
+                         method.name),
+             fmt::format("at most {} steps", method.max_steps));
   if (!problems.empty()) throw UsageError(std::move(problems));
   if (method.default_steps > 0 && !result.contains("steps")) result["steps"] = method.default_steps;
   result["precision"] = precision;
@@ -104,9 +118,9 @@ PolarDefaults polar_defaults(const nlohmann::json& options) {
   return find_method(options.at("method").get<std::string>()).defaults(options);
 }
 
-std::unique_ptr<Polar> make_polar(const nlohmann::json& options) {
+std::unique_ptr<Polar> make_polar(const nlohmann::json& options, GramSide side) {
   const nlohmann::json complete = complete_polar(options);
-  return find_method(complete.at("method").get<std::string>()).make(complete);
+  return find_method(complete.at("method").get<std::string>()).make(complete, side);
 }
 
 std::span<const Quintic> five_step_list() {
@@ -154,6 +168,30 @@ at::ScalarType precision_dtype(const nlohmann::json& options, at::ScalarType wor
   if (precision == "fp32") return at::kFloat;
   if (precision == "fp64") return at::kDouble;
   return working;
+}
+
+IeeeFloat32::IeeeFloat32() : before_(static_cast<int>(at::globalContext().float32MatmulPrecision())) {
+  changed_ = at::globalContext().float32MatmulPrecision() != at::Float32MatmulPrecision::HIGHEST;
+  if (changed_) at::globalContext().setFloat32MatmulPrecision("highest");
+}
+
+IeeeFloat32::~IeeeFloat32() {
+  if (!changed_) return;
+  const bool high = static_cast<at::Float32MatmulPrecision>(before_) == at::Float32MatmulPrecision::HIGH;
+  at::globalContext().setFloat32MatmulPrecision(high ? "high" : "medium");
+}
+
+at::Tensor finish_factor(const at::Tensor& u, const at::Tensor& x, const at::Tensor& finite) {
+  const at::Tensor nonzero = x != 0;
+  const at::Tensor kept = u * nonzero.any(-1, true) * nonzero.any(-2, true);
+  return at::where(finite, kept, at::full({}, std::numeric_limits<double>::quiet_NaN(), u.options()));
+}
+
+at::Tensor normalized_batch(const at::Tensor& x, double safety, const nlohmann::json& options) {
+  const at::ScalarType dtype = precision_dtype(options, x.scalar_type());
+  return normalize_frobenius(x.to(at::promote_types(dtype, x.scalar_type())), safety)
+      .to(dtype)
+      .reshape({-1, x.size(-2), x.size(-1)});
 }
 
 at::Tensor normalize_frobenius(const at::Tensor& x, double safety) {

@@ -37,17 +37,25 @@ struct PolarDefaults {
   std::vector<Quintic> coefficients;  ///< one a step; empty where the method iterates no polynomial
 };
 
+/// Which Gram matrix a one-sided method forms.
+enum class GramSide {
+  shorter,  ///< of the shorter side of the block
+  left,     ///< X X^T
+  right,    ///< X^T X
+};
+
 /// A row of the table of methods.
 struct PolarMethod {
   std::string_view name;
   std::string_view summary;
   std::string_view source;
   int default_steps = 0;                ///< 0: the method takes no steps
+  int max_steps = 64;                   ///< more are known to fail
   std::vector<std::string> options;     ///< fields of polar_field() that change its result, beside `method`
   std::vector<std::string> precisions;  ///< values of `precision` that it accepts
   std::string_view precision_note;      ///< why others are refused
   PolarDefaults (*defaults)(const nlohmann::json& options);  ///< of complete options: they depend on the steps
-  std::unique_ptr<Polar> (*make)(const nlohmann::json& options);
+  std::unique_ptr<Polar> (*make)(const nlohmann::json& options, GramSide side);
 };
 
 /// Every method, in the order of optimizers.md section 3.
@@ -64,6 +72,6 @@ nlohmann::json complete_polar(const nlohmann::json& options);
 PolarDefaults polar_defaults(const nlohmann::json& options);
 
 /// The backend of complete options.
-std::unique_ptr<Polar> make_polar(const nlohmann::json& options);
+std::unique_ptr<Polar> make_polar(const nlohmann::json& options, GramSide side = GramSide::shorter);
 
 }  // namespace equisweep

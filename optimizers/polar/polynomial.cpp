@@ -26,8 +26,7 @@ class Polynomial final : public Polar {
 
   at::Tensor factor(const at::Tensor& x) const override {
     const bool tall = x.size(-2) > x.size(-1);
-    at::Tensor y =
-        normalize_frobenius(x, safety_).to(precision_dtype(options_, x.scalar_type())).reshape({-1, x.size(-2), x.size(-1)});
+    at::Tensor y = normalized_batch(x, safety_, options_);
     const std::int64_t k = std::min(x.size(-2), x.size(-1));
     at::Tensor gram = at::empty({y.size(0), k, k}, y.options()), polynomial = at::empty_like(gram);
     at::Tensor next = at::empty(y.sizes(), y.options());
@@ -52,7 +51,9 @@ class Polynomial final : public Polar {
   nlohmann::json options_;
 };
 
-std::unique_ptr<Polar> make_polynomial(const nlohmann::json& options) { return std::make_unique<Polynomial>(options); }
+std::unique_ptr<Polar> make_polynomial(const nlohmann::json& options, GramSide) {
+  return std::make_unique<Polynomial>(options);
+}
 
 }  // namespace
 

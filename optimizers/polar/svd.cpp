@@ -28,10 +28,7 @@ class Svd final : public Polar {
     const double epsilon = given.scalar_type() == at::kDouble ? 0x1p-52 : 0x1p-23;
     const auto larger_side = static_cast<double>(std::max(x.size(-2), x.size(-1)));
     const at::Tensor kept = s > s.narrow(-1, 0, 1) * (larger_side * epsilon);
-    const at::Tensor nonzero = safe != 0;
-    at::Tensor u = at::matmul(p * kept.unsqueeze(-2), q);
-    u.mul_(nonzero.any(-1, true)).mul_(nonzero.any(-2, true));
-    return at::where(finite, u, at::full({}, std::numeric_limits<double>::quiet_NaN(), u.options())).to(x.scalar_type());
+    return finish_factor(at::matmul(p * kept.unsqueeze(-2), q), safe, finite).to(x.scalar_type());
   }
 
  private:
@@ -48,7 +45,9 @@ PolarMethod svd_method() {
           .precisions = {"working", "fp32", "fp64"},
           .precision_note = "LAPACK has no half precision",
           .defaults = [](const nlohmann::json&) -> PolarDefaults { return {}; },
-          .make = [](const nlohmann::json& options) -> std::unique_ptr<Polar> { return std::make_unique<Svd>(options); }};
+          .make = [](const nlohmann::json& options, GramSide) -> std::unique_ptr<Polar> {
+            return std::make_unique<Svd>(options);
+          }};
 }
 
 }  // namespace equisweep

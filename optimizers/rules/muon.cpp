@@ -55,17 +55,12 @@ class Muon final : public UpdateRule {
 
   at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const override {
     const at::Tensor s = momentum_.fold(gradient, state);
-    const at::Tensor x = centered_ ? center_rows(s) : s;
-    at::Tensor u = polar_->factor(x);
-    scale_by_nu(u, x, alpha_);
+    at::Tensor u = scaled_polar(*polar_, s, alpha_, centered_);
     if (const double scale = scale_of(scale_, block); scale != 1.0) u.mul_(scale);
-    if (centered_) u = project_rows(u);
     return u.to(gradient.scalar_type());
   }
 
-  Symmetry symmetry() const override {
-    return {centered_ ? Group::permutation : Group::orthogonal, Group::orthogonal, centered_};
-  }
+  Symmetry symmetry() const override { return polar_symmetry(centered_); }
 
  private:
   Momentum momentum_;

@@ -38,9 +38,22 @@ at::Tensor normalize_rows(const at::Tensor& x, double eps) {
 
 void scale_by_nu(at::Tensor& u, const at::Tensor& x, double alpha) {
   if (alpha == 0.0) return;
-  at::Tensor nu = (x * u).sum(at::IntArrayRef{-2, -1}, /*keepdim=*/true).clamp_min_(0.0);
-  if (alpha != 1.0) nu.pow_(alpha);
-  u.mul_(nu);
+  u.mul_(nuclear_norm(x, u).pow_(alpha));
+}
+
+at::Tensor nuclear_norm(const at::Tensor& x, const at::Tensor& u) {
+  return (x * u).sum(at::IntArrayRef{-2, -1}, /*keepdim=*/true).clamp_min_(0.0);
+}
+
+at::Tensor scaled_polar(const Polar& polar, const at::Tensor& x, double alpha, bool centered) {
+  const at::Tensor given = centered ? center_rows(x) : x;
+  at::Tensor u = polar.factor(given);
+  scale_by_nu(u, given, alpha);
+  return centered ? project_rows(u) : u;
+}
+
+Symmetry polar_symmetry(bool centered) {
+  return {centered ? Group::permutation : Group::orthogonal, Group::orthogonal, centered};
 }
 
 Field beta_field(double default_value) {

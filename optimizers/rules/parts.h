@@ -9,6 +9,7 @@
 
 #include "core/field.h"
 #include "core/update_rule.h"
+#include "optimizers/polar/polar.h"
 
 namespace equisweep {
 
@@ -37,6 +38,15 @@ at::Tensor project_rows(const at::Tensor& x);
 
 /// rn(X): every row divided by (its 2-norm + eps).
 at::Tensor normalize_rows(const at::Tensor& x, double eps);
+
+/// nu = <X, f(X)> of each matrix, [..., 1, 1], for the factor `u` = f(X).
+at::Tensor nuclear_norm(const at::Tensor& x, const at::Tensor& u);
+
+/// nu^alpha f(X); centred: Pi nu^alpha f(Pi X) with nu of Pi X. A fresh tensor.
+at::Tensor scaled_polar(const Polar& polar, const at::Tensor& x, double alpha, bool centered);
+
+/// Of a rule that is the polar factor up to a scalar for each matrix.
+Symmetry polar_symmetry(bool centered);
 
 /// U *= nu^alpha with nu = <X, U>, one number for each matrix; nothing happens if alpha is 0. A zero matrix gives zero.
 void scale_by_nu(at::Tensor& u, const at::Tensor& x, double alpha);

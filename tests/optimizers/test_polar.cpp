@@ -180,6 +180,13 @@ INSTANTIATE_TEST_SUITE_P(
                               "polar: precision bf16 is refused for method svd: LAPACK has no half precision"},
                       Refusal{{{"coefficients", {1.5, -0.5}}}, "2 coefficients are not triples a, b, c"},
                       Refusal{{{"coefficients", {1.5, -0.5, 0}}, {"steps", 2}}, "2 steps, but coefficients for 1"},
+                      Refusal{
+                          {{"method", "gram"}, {"precision", "bf16"}},
+                          "precision bf16 is refused for method gram: the Gram matrix squares the condition, and in half "
+                          "precision the iteration explodes"},
+                      Refusal{{{"method", "inv_sqrt"}, {"steps", 13}},
+                              "13 steps of method inv_sqrt diverge on rank-deficient blocks; allowed: at most 12 steps"},
+                      Refusal{{{"damping", 0.1}}, "'damping' has no effect with method polar_express"},
                       Refusal{{{"steps", 0}}, "steps"}, Refusal{{{"safety", 0}}, "safety"}));
 
 }  // namespace

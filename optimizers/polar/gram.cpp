@@ -1,0 +1,146 @@
+// gram and inv_sqrt: the same odd quintics, iterated on a small Gram matrix.
+//
+//   gram:      Y = X / ||X||_F,  R = Y Y^T;   P = a I + b R + c R^2,  Q <- P Q,  R <- P R P;   result Q Y. After two steps
+//              Y <- Q Y and R is formed anew, which renews the accuracy that squaring has cost.
+//   inv_sqrt:  A = X^T X (right) or X X^T (left) + damping ||A||_F I,  N = 1.02 ||A||_F,  Y = A / N,  Z = I;
+//              P = a I + b Y + c Y^2,  Y <- P Y P,  Z <- P Z;   result X Z / sqrt(N) or Z X / sqrt(N)
+//
+// On singular values both are p(x_0): x_0 = s / ||X||_F for gram, sqrt((s^2 + d) / N) for inv_sqrt, there times
+// s / sqrt(s^2 + d). The coefficients are those of the eight-step list divided by 1.05.
+//
+// Cost: gram (8 l/k + 28) k^3 flops for five steps on k x l against (20 l/k + 10) k^3 of polar_express, so it pays for
+// l > 1.5 k. A Gram matrix squares the condition: in bf16 it explodes (refused), TF32 diverges (IEEE fp32 is forced here
+// for as long as the products run), and more than twelve steps diverge on rank-deficient blocks (refused).
+// Sources: Amsel et al., arXiv:2505.16932 (coefficients); Lau & Su, arXiv:2605.18106 (inverse roots for one-sided updates).
+//
+// Unlike the published code: working precision (there fp16 or fp32), damping relative to ||A||_F (there absolute 1e-8), and
+// X is not normalised in place.
+
+#include <ATen/ATen.h>
+
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "optimizers/polar/methods.h"
+
+namespace equisweep {
+namespace {
+
+/// a I + b R + c R^2 for symmetric R [B, k, k].
+at::Tensor quintic_factor(const Quintic& step, const at::Tensor& r) {
+  at::Tensor p = at::baddbmm(r, r, r, step[1], step[2]);
+  p.diagonal(0, -2, -1).add_(step[0]);
+  return p;
+}
+
+class Gram final : public Polar {
+ public:
+  explicit Gram(const nlohmann::json& options)
+      : steps_(coefficients_of(options)), safety_(safety_of(options)), options_(options) {}
+
+  at::Tensor factor(const at::Tensor& x) const override {
+    const IeeeFloat32 ieee;
+    const bool tall = x.size(-2) > x.size(-1);
+    at::Tensor y = normalized_batch(x, safety_, options_);
+    at::Tensor r, q;
+    const auto apply = [&] { y = tall ? at::bmm(y, q) : at::bmm(q, y); };
+    for (std::size_t step = 0; step < steps_.size(); ++step) {
+      if (step == 0 || step == kRestart) {
+        if (step > 0) apply();
+        r = tall ? at::bmm(y.mT(), y) : at::bmm(y, y.mT());
+        q = at::Tensor();
+      }
+      const at::Tensor p = quintic_factor(steps_[step], r);
+      q = q.defined() ? at::bmm(p, q) : p;
+      if (step + 1 < steps_.size() && step + 1 != kRestart) r = at::bmm(at::bmm(p, r), p);
+    }
+    apply();
+    return y.to(x.scalar_type()).view(x.sizes());
+  }
+
+ private:
+  static constexpr std::size_t kRestart = 2;
+  std::vector<Quintic> steps_;
+  double safety_;
+  nlohmann::json options_;
+};
+
+class InverseRoot final : public Polar {
+ public:
+  InverseRoot(const nlohmann::json& options, GramSide side)
+      : steps_(coefficients_of(options)),
+        safety_(safety_of(options)),
+        damping_(options.value("damping", 0.0)),
+        side_(side),
+        options_(options) {}
+
+  at::Tensor factor(const at::Tensor& x) const override {
+    const IeeeFloat32 ieee;
+    const bool right = side_ == GramSide::right || (side_ == GramSide::shorter && x.size(-2) > x.size(-1));
+    // A scale of one keeps the squares of tiny and of huge momenta in range; the result does not see it.
+    const at::Tensor y = normalized_batch(x, 1.0, options_);
+    at::Tensor a = right ? at::bmm(y.mT(), y) : at::bmm(y, y.mT());
+    if (damping_ != 0.0) a.diagonal(0, -2, -1).add_(frobenius(a).squeeze(-1) * damping_);
+    const at::Tensor scale = frobenius(a).mul_(safety_).clamp_min_(std::numeric_limits<float>::min());
+    a.div_(scale);
+    at::Tensor z;
+    for (std::size_t step = 0; step < steps_.size(); ++step) {
+      const at::Tensor p = quintic_factor(steps_[step], a);
+      z = z.defined() ? at::bmm(p, z) : p;
+      if (step + 1 < steps_.size()) a = at::bmm(at::bmm(p, a), p);
+    }
+    at::Tensor u = right ? at::bmm(y, z) : at::bmm(z, y);
+    return u.div_(scale.sqrt()).to(x.scalar_type()).view(x.sizes());
+  }
+
+ private:
+  static at::Tensor frobenius(const at::Tensor& a) {
+    return at::linalg_vector_norm(a, 2, at::IntArrayRef{-2, -1}, /*keepdim=*/true);
+  }
+
+  std::vector<Quintic> steps_;
+  double safety_, damping_;
+  GramSide side_;
+  nlohmann::json options_;
+};
+
+constexpr std::string_view kNote = "the Gram matrix squares the condition, and in half precision the iteration explodes";
+
+}  // namespace
+
+PolarMethod gram_method() {
+  return {.name = "gram",
+          .summary = "polar_express on the Gram matrix, with one restart: cheaper for tall and wide blocks",
+          .source = "arXiv:2505.16932",
+          .default_steps = 5,
+          .max_steps = 12,
+          .options = {"steps", "precision", "coefficients", "safety"},
+          .precisions = {"working", "fp32", "fp64"},
+          .precision_note = kNote,
+          .defaults = [](const nlohmann::json& options) -> PolarDefaults {
+            return {"fro", 1.0, eight_step_list(1.05, options.at("steps").get<int>())};
+          },
+          .make = [](const nlohmann::json& options, GramSide) -> std::unique_ptr<Polar> {
+            return std::make_unique<Gram>(options);
+          }};
+}
+
+PolarMethod inv_sqrt_method() {
+  return {
+      .name = "inv_sqrt",
+      .summary = "coupled iteration for the inverse root of the Gram matrix, one-sided as right_polar and left_polar ask",
+      .source = "arXiv:2605.18106",
+      .default_steps = 5,
+      .max_steps = 12,
+      .options = {"steps", "precision", "coefficients", "safety", "damping"},
+      .precisions = {"working", "fp32", "fp64"},
+      .precision_note = kNote,
+      .defaults = [](const nlohmann::json& options) -> PolarDefaults {
+        return {"sqrt_gram_fro", 1.02, eight_step_list(1.05, options.at("steps").get<int>())};
+      },
+      .make = [](const nlohmann::json& options, GramSide side) -> std::unique_ptr<Polar> {
+        return std::make_unique<InverseRoot>(options, side);
+      }};
+}
+
+}  // namespace equisweep
