@@ -26,8 +26,9 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 std::string refusal(Role role, const nlohmann::json& entry) {
   if (role == Role::vector && !make_rule(entry)->coordinatewise())
     return fmt::format("{} is a rule for matrices and cannot serve role vector", entry.at("rule").get<std::string>());
-  if (role == Role::embedding && entry.value("centered", false))
-    return "centered cannot serve role embedding: a shared shift of its rows changes the model";
+  // Softmax does not see a shift that all logits share; nothing else in a model is blind to one.
+  if (role != Role::lm_head && role != Role::router && entry.value("centered", false))
+    return fmt::format("centered cannot serve role {}: a shared shift of its rows changes the model", name_of(role));
   return {};
 }
 

@@ -26,6 +26,9 @@ struct RuleInfo {
   std::unique_ptr<UpdateRule> (*make)(const nlohmann::json& options);
   /// Fills in options whose default depends on other options and refuses those that the others rule out; may be null.
   nlohmann::json (*finish)(nlohmann::json options) = nullptr;
+  /// The d of U(c G) = c^d U(G), c > 0 on all gradients, for complete options: exact but for what eps adds to norms. Every
+  /// rule declares it.
+  double (*degree)(const nlohmann::json& options) = nullptr;
 };
 
 /// Every rule, in the order of optimizers.md.

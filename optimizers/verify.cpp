@@ -21,26 +21,21 @@ namespace {
 
 using nlohmann::json;
 
-struct Stored {
-  LayoutKind layout;
-  Role role;  ///< any role that may have this layout
-};
-
-Stored stored_as(const std::string& layout) {
-  static const std::map<std::string, Stored> known = {
-      {"matrix", {LayoutKind::matrix, Role::lm_head}},
-      {"vector", {LayoutKind::vector, Role::vector}},
-      {"heads_qkv", {LayoutKind::heads_rows, Role::attention_q}},
-      {"heads_o", {LayoutKind::heads_columns, Role::attention_o}},
-      {"olmoe_gate_up", {LayoutKind::gate_up_stacked, Role::experts_gate_up}},
-      {"gptoss_gate_up", {LayoutKind::gate_up_interleaved, Role::experts_gate_up}},
-      {"olmoe_down", {LayoutKind::experts_down, Role::experts_down}},
-      {"gptoss_down", {LayoutKind::experts_down_in_out, Role::experts_down}},
+LayoutKind stored_as(const std::string& layout) {
+  static const std::map<std::string, LayoutKind> known = {
+      {"matrix", LayoutKind::matrix},
+      {"vector", LayoutKind::vector},
+      {"heads_qkv", LayoutKind::heads_rows},
+      {"heads_o", LayoutKind::heads_columns},
+      {"olmoe_gate_up", LayoutKind::gate_up_stacked},
+      {"gptoss_gate_up", LayoutKind::gate_up_interleaved},
+      {"olmoe_down", LayoutKind::experts_down},
+      {"gptoss_down", LayoutKind::experts_down_in_out},
   };
   const auto found = known.find(layout);
   if (found != known.end()) return found->second;
   std::vector<std::string> names;
-  for (const auto& [name, stored] : known) names.push_back(name);
+  for (const auto& [name, kind] : known) names.push_back(name);
   throw UsageError({Problem{
       {}, fmt::format("unknown layout '{}'", printable(layout)), "one of: " + join(names), nearest_name(layout, names)}});
 }
@@ -84,11 +79,12 @@ double norm_of(const at::Tensor& x) { return at::linalg_vector_norm(x.to(at::kDo
 /// Replays in `dtype` against the weights called prefix + "W1".. and returns the worst error.
 double replay(const json& sidecar, const SafetensorsFile& file, const json& entry, at::ScalarType dtype,
               const std::string& prefix, bool compare_state) {
-  const Stored stored = stored_as(sidecar.at("layout").get<std::string>());
+  const LayoutKind layout = stored_as(sidecar.at("layout").get<std::string>());
   Param param;
   param.name = "weight";
-  param.role = stored.role;
-  param.layout = {stored.layout, sidecar.at("dims").value("heads", std::int64_t{1})};
+  // A recording has a layout but no role; an LM head may be claimed by every rule with every option.
+  param.role = layout == LayoutKind::vector ? Role::vector : Role::lm_head;
+  param.layout = {layout, sidecar.at("dims").value("heads", std::int64_t{1})};
   const at::Tensor initial = file.tensor("W0");
   param.tensor = initial.to(dtype).clone().requires_grad_();
   Optimizer optimizer(std::span(&param, 1), json{{"default", entry}});

@@ -65,7 +65,8 @@ RuleInfo adamw_rule() {
                   .max = 0x1.fffffffffffffp-1,
                   .length = 2},
                  eps_field()},
-      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<AdamW>(options); }};
+      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<AdamW>(options); },
+      .degree = scale_free};
 }
 
 }  // namespace equisweep

@@ -47,7 +47,8 @@ RuleInfo col_norm_rule() {
           .fields = {beta_field(), nesterov_field(false), eps_field()},
           .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> {
             return std::make_unique<ColNorm>(options);
-          }};
+          },
+          .degree = scale_free};
 }
 
 }  // namespace equisweep

@@ -74,25 +74,25 @@ class Hybrid final : public UpdateRule {
 }  // namespace
 
 RuleInfo hybrid_rule() {
-  return {.name = "hybrid",
-          .summary = "row normalisation, then the polar factor, or the other way round",
-          .equation = "U = nu^alpha * polar(rn(M)); polar_then_row: rn(polar(M)); centered: Pi before, between and after",
-          .symmetry = "signed P(m) x O(n); centered: P(m) x O(n) + shift",
-          .source = "Lau & Su, arXiv:2605.18106",
-          .fields = {beta_field(),
-                     nesterov_field(false),
-                     {.name = "order",
-                      .kind = FieldKind::choice,
-                      .default_json = "\"row_then_polar\"",
-                      .doc = "which of the two comes first",
-                      .choices = {"row_then_polar", "polar_then_row"}},
-                     alpha_field(0),
-                     eps_field(),
-                     centered_field(),
-                     polar_field()},
-          .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> {
-            return std::make_unique<Hybrid>(options);
-          }};
+  return {
+      .name = "hybrid",
+      .summary = "row normalisation, then the polar factor, or the other way round",
+      .equation = "U = nu^alpha * polar(rn(M)); polar_then_row: rn(polar(M)); centered: Pi before, between and after",
+      .symmetry = "signed P(m) x O(n); centered: P(m) x O(n) + shift",
+      .source = "Lau & Su, arXiv:2605.18106",
+      .fields = {beta_field(),
+                 nesterov_field(false),
+                 {.name = "order",
+                  .kind = FieldKind::choice,
+                  .default_json = "\"row_then_polar\"",
+                  .doc = "which of the two comes first",
+                  .choices = {"row_then_polar", "polar_then_row"}},
+                 alpha_field(0),
+                 eps_field(),
+                 centered_field(),
+                 polar_field()},
+      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Hybrid>(options); },
+      .degree = scale_free};
 }
 
 }  // namespace equisweep

@@ -89,7 +89,8 @@ RuleInfo muon_rule() {
                  alpha_field(0),
                  centered_field(),
                  polar_field()},
-      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Muon>(options); }};
+      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Muon>(options); },
+      .degree = degree_alpha};
 }
 
 }  // namespace equisweep

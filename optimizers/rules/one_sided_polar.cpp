@@ -67,7 +67,8 @@ RuleInfo right_polar_rule() {
           .fields = fields(),
           .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> {
             return std::make_unique<OneSidedPolar>(options, GramSide::right);
-          }};
+          },
+          .degree = degree_alpha};
 }
 
 RuleInfo left_polar_rule() {
@@ -79,7 +80,8 @@ RuleInfo left_polar_rule() {
           .fields = fields(),
           .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> {
             return std::make_unique<OneSidedPolar>(options, GramSide::left);
-          }};
+          },
+          .degree = degree_alpha};
 }
 
 }  // namespace equisweep

@@ -56,6 +56,10 @@ Symmetry polar_symmetry(bool centered) {
   return {centered ? Group::permutation : Group::orthogonal, Group::orthogonal, centered};
 }
 
+double scale_free(const nlohmann::json&) { return 0; }
+
+double degree_alpha(const nlohmann::json& options) { return options.at("alpha"); }
+
 Field beta_field(double default_value) {
   return {.name = "beta",
           .kind = FieldKind::number,

@@ -48,6 +48,10 @@ at::Tensor scaled_polar(const Polar& polar, const at::Tensor& x, double alpha, b
 /// Of a rule that is the polar factor up to a scalar for each matrix.
 Symmetry polar_symmetry(bool centered);
 
+/// Degrees of RuleInfo: U does not see the scale of the gradients, or grows like nu^alpha.
+double scale_free(const nlohmann::json& options);
+double degree_alpha(const nlohmann::json& options);
+
 /// U *= nu^alpha with nu = <X, U>, one number for each matrix; nothing happens if alpha is 0. A zero matrix gives zero.
 void scale_by_nu(at::Tensor& u, const at::Tensor& x, double alpha);
 

@@ -75,7 +75,8 @@ RuleInfo polargrad_rule() {
                      polar_field()},
           .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> {
             return std::make_unique<PolarGrad>(options);
-          }};
+          },
+          .degree = degree_alpha};
 }
 
 }  // namespace equisweep

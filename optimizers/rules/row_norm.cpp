@@ -55,7 +55,8 @@ RuleInfo row_norm_rule() {
           .fields = {beta_field(), nesterov_field(false), eps_field(), centered_field()},
           .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> {
             return std::make_unique<RowNorm>(options);
-          }};
+          },
+          .degree = scale_free};
 }
 
 }  // namespace equisweep

@@ -162,7 +162,8 @@ RuleInfo scion_rule() {
             .doc = "W <- (1 - lr) W - lr U, in place of weight decay"},
            std::move(polar)},
       .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Scion>(options); },
-      .finish = finish};
+      .finish = finish,
+      .degree = scale_free};
 }
 
 }  // namespace equisweep

@@ -57,7 +57,8 @@ RuleInfo sgd_rule() {
                   .doc = "ema: M = b M + (1 - b) G; heavy_ball: M = b M + G",
                   .choices = {"ema", "heavy_ball"}},
                  nesterov_field(false)},
-      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Sgd>(options); }};
+      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Sgd>(options); },
+      .degree = [](const nlohmann::json&) { return 1.0; }};
 }
 
 }  // namespace equisweep

@@ -45,7 +45,8 @@ RuleInfo sign_rule() {
       .symmetry = "signed permutations of coordinates",
       .source = "Pethick et al., arXiv:2502.07529 (output layer)",
       .fields = {beta_field(), nesterov_field(false)},
-      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Sign>(options); }};
+      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Sign>(options); },
+      .degree = scale_free};
 }
 
 }  // namespace equisweep

@@ -50,7 +50,8 @@ RuleInfo ssd_rule() {
       .symmetry = "O(m) x O(n); centered: P(m) x O(n) + shift",
       .source = "Carlson et al. (AISTATS 2015)",
       .fields = {alpha_field(1), centered_field(), polar_field()},
-      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Ssd>(options); }};
+      .make = [](const nlohmann::json& options) -> std::unique_ptr<UpdateRule> { return std::make_unique<Ssd>(options); },
+      .degree = degree_alpha};
 }
 
 }  // namespace equisweep

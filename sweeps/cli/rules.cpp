@@ -20,11 +20,20 @@ nlohmann::json describe(const Field& field) {
   return out;
 }
 
+/// With nothing given but what is required.
+nlohmann::json default_entry(const RuleInfo& rule) { return complete_entry({{"rule", rule.name}, {"lr", 1.0}}); }
+
+/// The state tensors, each of the shape of the weight: asked of the rule itself.
+std::vector<std::string> state_of(const RuleInfo& rule) { return make_rule(default_entry(rule))->slots(); }
+
+std::string state_text(const RuleInfo& rule) {
+  const std::vector<std::string> slots = state_of(rule);
+  return slots.empty() ? "none" : join(slots);
+}
+
 nlohmann::json describe(const RuleInfo& rule) {
-  nlohmann::json out = {{"name", rule.name},
-                        {"summary", rule.summary},
-                        {"equation", rule.equation},
-                        {"symmetry", rule.symmetry},
+  nlohmann::json out = {{"name", rule.name},       {"summary", rule.summary},   {"equation", rule.equation},
+                        {"state", state_of(rule)}, {"symmetry", rule.symmetry}, {"degree", rule.degree(default_entry(rule))},
                         {"source", rule.source}};
   for (const Field& field : rule.fields) out["options"].push_back(describe(field));
   return out;
@@ -44,8 +53,11 @@ ExitCode show(const std::string& name, bool json) {
     fmt::print("{}\n", describe(rule).dump(2));
     return ExitCode::ok;
   }
-  fmt::print("{}: {}\n\n  direction  {}\n  symmetry   {}\n  source     {}\n\noptions (default, meaning, allowed):\n",
-             rule.name, rule.summary, rule.equation, rule.symmetry, rule.source);
+  fmt::print("{}: {}\n\n  step       W <- (1 - lr * weight_decay) W - lr U\n  direction  {}\n  state      {}\n", rule.name,
+             rule.summary, rule.equation, state_text(rule));
+  fmt::print("  symmetry   {}\n  scale      U(c G) = c^{} U(G) with the default options, but for eps\n  source     {}\n",
+             rule.symmetry, rule.degree(default_entry(rule)), rule.source);
+  fmt::print("\noptions (default, meaning, allowed):\n");
   print_fields(common_fields(), "  ");
   print_fields(rule.fields, "  ");
   return ExitCode::ok;
@@ -61,10 +73,10 @@ ExitCode list(bool json) {
   std::vector<std::vector<std::string>> rows;
   for (const RuleInfo& rule : rules()) {
     std::vector<std::string> options = names_of(rule.fields);
-    rows.push_back({std::string(rule.name), std::string(rule.equation), std::string(rule.symmetry), join(options),
-                    std::string(rule.source)});
+    rows.push_back({std::string(rule.name), std::string(rule.equation), state_text(rule), std::string(rule.symmetry),
+                    join(options), std::string(rule.source)});
   }
-  fmt::print("{}", text_table({"rule", "direction U", "equivariant under", "options", "source"}, rows));
+  fmt::print("{}", text_table({"rule", "direction U", "state", "equivariant under", "options", "source"}, rows));
   fmt::print("\nEvery entry also has: {}. `equisweep rules show NAME` has the rest.\n", join(names_of(common_fields())));
   return ExitCode::ok;
 }

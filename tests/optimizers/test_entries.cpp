@@ -83,11 +83,11 @@ TEST(Entries, AllProblemsAreListedAtOnce) {
   EXPECT_THAT(message, HasSubstr("alpha"));
 }
 
-/// Weights after three updates, of a tall matrix with a zero row and of one with two heads.
+/// Weights after three updates, of a tall matrix and of a wide one.
 std::vector<at::Tensor> trained(const json& entry, at::ScalarType dtype) {
   std::vector<Param> params;
-  params.push_back(make_param("gate", Role::mlp_gate, {}, gaussian({9, 4}, 1, dtype)));
-  params.push_back(make_param("q", Role::attention_q, {LayoutKind::heads_rows, 2}, gaussian({8, 6}, 2, dtype)));
+  params.push_back(make_param("head", Role::lm_head, {}, gaussian({9, 4}, 1, dtype)));
+  params.push_back(make_param("router", Role::router, {}, gaussian({3, 6}, 2, dtype)));
   Optimizer optimizer(params, {{"default", entry}});
   for (std::uint64_t step = 1; step <= 3; ++step) {
     for (std::size_t i = 0; i < params.size(); ++i)
