@@ -9,6 +9,7 @@
 #include <map>
 #include <string>
 
+#include "core/language_model.h"
 #include "core/run_store.h"
 #include "core/step_observer.h"
 
@@ -18,6 +19,7 @@ namespace equisweep {
 struct DiagnosticContext {
   RunStore& store;                             ///< outlives the diagnostic
   std::map<std::string, std::int64_t> blocks;  ///< number of each weight in the table `blocks`, by name
+  std::int64_t experts_per_token = 0;          ///< of a mixture of experts; 0: the model has none
 };
 
 class Diagnostic : public StepObserver {
@@ -27,6 +29,9 @@ class Diagnostic : public StepObserver {
 
   /// True for step 1 and each multiple of the pace.
   bool wants(std::int64_t step) const override;
+
+  /// What the forward pass of a step that it wants left behind; called before the backward pass.
+  virtual void observe_forward(std::int64_t, const Forward&) {}
 
   /// Writes what has been measured but not yet read from the device. Call it before a checkpoint and after the last step.
   virtual void flush() = 0;

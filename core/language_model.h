@@ -39,6 +39,10 @@ class LanguageModel {
   /// in at least fp32.
   virtual void set_compute_dtype(at::ScalarType dtype) = 0;
 
+  /// Keep only the input of each block for the backward pass and run the block again there: less memory, the same
+  /// gradients bit for bit.
+  virtual void set_recompute(bool on) = 0;
+
   virtual std::int64_t vocabulary() const = 0;
 
   /// The complete configuration: architecture, and every dimension by its name in the sweep file.

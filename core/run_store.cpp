@@ -75,6 +75,8 @@ struct RunStore::Impl {
         insert_step(*db, "INSERT INTO steps VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
         insert_eval(*db, "INSERT INTO evals VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"),
         insert_stats(*db, "INSERT INTO block_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_router(*db, "INSERT INTO router_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_load(*db, "INSERT INTO expert_load VALUES (1, ?, ?, ?, ?, ?)"),
         insert_event(*db, "INSERT INTO events VALUES (1, ?, ?, ?, ?, ?, ?)") {}
 
   /// A newer attempt owns the run from the moment it has registered; whatever an older one still writes is refused.
@@ -122,6 +124,21 @@ struct RunStore::Impl {
           .real(r.lr)
           .insert_with_mask();
     }
+    for (const RouterStatsRow& r : routers) {
+      RowBinder(insert_router, attempt)
+          .integer(r.step)
+          .integer(r.layer)
+          .real(r.load_cv)
+          .real(r.load_entropy)
+          .real(r.dead_fraction)
+          .real(r.z_loss)
+          .real(r.balance_loss)
+          .real(r.logit_norm)
+          .insert_with_mask();
+    }
+    for (const ExpertLoadRow& r : loads) {
+      RowBinder(insert_load, attempt).integer(r.step).integer(r.layer).integer(r.expert).integer(r.tokens).insert();
+    }
     std::int64_t sequence = written_events;
     for (const Event& e : events) {
       RowBinder(insert_event, attempt).integer(++sequence).text(e.at).integer(e.step).text(e.kind).text(e.message).insert();
@@ -142,6 +159,8 @@ struct RunStore::Impl {
     steps.clear();
     evals.clear();
     stats.clear();
+    routers.clear();
+    loads.clear();
     events.clear();
     first_pending.reset();
   }
@@ -155,10 +174,13 @@ struct RunStore::Impl {
   std::filesystem::path file;
   std::int64_t attempt;
   std::unique_ptr<SQLite::Database> db;
-  SQLite::Statement insert_step, insert_eval, insert_stats, insert_event;  // after db: they must go first
+  SQLite::Statement insert_step, insert_eval, insert_stats, insert_router, insert_load,
+      insert_event;  // after db: they must go first
   std::vector<StepRow> steps;
   std::vector<EvalRow> evals;
   std::vector<BlockStatsRow> stats;
+  std::vector<RouterStatsRow> routers;
+  std::vector<ExpertLoadRow> loads;
   std::vector<Event> events;
   std::int64_t written_events = 0;
   std::optional<Clock::time_point> first_pending;
@@ -244,6 +266,16 @@ void RunStore::add(const EvalRow& row) {
 
 void RunStore::add(const BlockStatsRow& row) {
   impl_->stats.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add(const RouterStatsRow& row) {
+  impl_->routers.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add(const ExpertLoadRow& row) {
+  impl_->loads.push_back(row);
   impl_->added();
 }
 

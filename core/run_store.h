@@ -47,6 +47,16 @@ struct BlockStatsRow {
   double spectral_norm = 0, stable_rank = 0, update_spectral_norm = 0, update_to_weight = 0, gradient_norm = 0, lr = 0;
 };
 
+/// One MoE layer in one step (analysis/diagnostics/router.h).
+struct RouterStatsRow {
+  std::int64_t step = 0, layer = 0;
+  double load_cv = 0, load_entropy = 0, dead_fraction = 0, z_loss = 0, balance_loss = 0, logit_norm = 0;
+};
+
+struct ExpertLoadRow {
+  std::int64_t step = 0, layer = 0, expert = 0, tokens = 0;
+};
+
 struct AttemptRow {
   std::int64_t attempt = 1, resume_step = 0;
   RunState state = RunState::running;
@@ -81,6 +91,8 @@ class RunStore {
   void add(const StepRow& row);
   void add(const EvalRow& row);
   void add(const BlockStatsRow& row);
+  void add(const RouterStatsRow& row);
+  void add(const ExpertLoadRow& row);
   void add_event(std::int64_t step, const std::string& kind, const std::string& message);
 
   void flush();

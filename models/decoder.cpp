@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "models/blocks/loss.h"
+#include "models/blocks/recompute.h"
 
 namespace equisweep {
 
@@ -22,10 +23,16 @@ at::Tensor Decoder::embed(const at::Tensor& tokens_BT) const {
   return embedding_scale_ == 1 ? x : x * at::scalar_tensor(embedding_scale_, x.options());
 }
 
+at::Tensor Decoder::run_block(std::size_t layer, const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits) const {
+  if (!recompute_) return block(layer, x_BTD, router_logits);
+  return recomputed([this, layer](const at::Tensor& x, std::vector<at::Tensor>& logits) { return block(layer, x, logits); },
+                    x_BTD, router_logits);
+}
+
 Forward Decoder::forward(const at::Tensor& tokens_BT) const {
   Forward out;
   at::Tensor x = embed(tokens_BT);
-  for (std::size_t i = 0; i < block_count(); ++i) x = block(i, x, out.router_logits_NE);
+  for (std::size_t i = 0; i < block_count(); ++i) x = run_block(i, x, out.router_logits_NE);
   out.hidden_BTD = norm_(x);
   return out;
 }

@@ -19,6 +19,7 @@ class Decoder : public LanguageModel {
   at::Tensor logits(const at::Tensor& hidden_BTD) const override;
   at::Tensor loss(const at::Tensor& hidden_BTD, const at::Tensor& targets_BT) const override;
   void set_compute_dtype(at::ScalarType dtype) override { compute_dtype_ = dtype; }
+  void set_recompute(bool on) override { recompute_ = on; }
   std::int64_t vocabulary() const override { return config_.at("vocab").get<std::int64_t>(); }
   const nlohmann::json& config() const override { return config_; }
 
@@ -46,6 +47,8 @@ class Decoder : public LanguageModel {
 
  private:
   at::Tensor embed(const at::Tensor& tokens_BT) const;
+  /// block(), with recomputation where it is on.
+  at::Tensor run_block(std::size_t layer, const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits) const;
   Weight head() const { return lm_head_ ? lm_head_ : embedding_.weight(); }
 
   nlohmann::json config_;
@@ -55,6 +58,7 @@ class Decoder : public LanguageModel {
   RmsNorm norm_;
   Weight lm_head_;
   at::ScalarType compute_dtype_ = at::kFloat;
+  bool recompute_ = false;
 };
 
 }  // namespace equisweep

@@ -1,6 +1,6 @@
 // gpt-oss (OpenAI, arXiv:2508.10925): biases everywhere, a learned sink per head, sliding and global layers in turn, mixture
 // of experts with a clamped gate.
-#include "models/blocks/attention.h"
+#include "models/blocks/block.h"
 #include "models/blocks/moe.h"
 #include "models/decoder.h"
 #include "models/fields.h"
@@ -8,18 +8,6 @@
 
 namespace equisweep {
 namespace {
-
-struct Block {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm mlp_norm;
-  Moe mlp;
-
-  at::Tensor operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits) const {
-    const at::Tensor h_BTD = residual(x_BTD, attention(attention_norm(x_BTD)));
-    return residual(h_BTD, mlp(mlp_norm(h_BTD), router_logits));
-  }
-};
 
 class GptOss final : public Decoder {
  public:
@@ -52,7 +40,7 @@ class GptOss final : public Decoder {
     return blocks_[layer](x_BTD, router_logits);
   }
 
-  std::vector<Block> blocks_;
+  std::vector<PreNormBlock<Moe>> blocks_;
 };
 
 Field swiglu(const char* name, const char* value, const char* doc) {

@@ -1,6 +1,6 @@
 // OLMoE (Muennighoff et al., arXiv:2409.02060): QK-norm over the whole projection, mixture of SwiGLU experts, weights of the
 // chosen experts not renormalised.
-#include "models/blocks/attention.h"
+#include "models/blocks/block.h"
 #include "models/blocks/moe.h"
 #include "models/decoder.h"
 #include "models/fields.h"
@@ -8,18 +8,6 @@
 
 namespace equisweep {
 namespace {
-
-struct Block {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm mlp_norm;
-  Moe mlp;
-
-  at::Tensor operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits) const {
-    const at::Tensor h_BTD = residual(x_BTD, attention(attention_norm(x_BTD)));
-    return residual(h_BTD, mlp(mlp_norm(h_BTD), router_logits));
-  }
-};
 
 class Olmoe final : public Decoder {
  public:
@@ -49,7 +37,7 @@ class Olmoe final : public Decoder {
     return blocks_[layer](x_BTD, router_logits);
   }
 
-  std::vector<Block> blocks_;
+  std::vector<PreNormBlock<Moe>> blocks_;
 };
 
 Field norm_topk() {

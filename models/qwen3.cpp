@@ -1,5 +1,5 @@
 // Qwen3 (Qwen team, arXiv:2505.09388): pre-norm decoder, QK-norm per head, RoPE, grouped-query attention, SwiGLU.
-#include "models/blocks/attention.h"
+#include "models/blocks/block.h"
 #include "models/blocks/mlp.h"
 #include "models/decoder.h"
 #include "models/fields.h"
@@ -7,18 +7,6 @@
 
 namespace equisweep {
 namespace {
-
-struct Block {
-  RmsNorm attention_norm;
-  Attention attention;
-  RmsNorm mlp_norm;
-  GatedMlp mlp;
-
-  at::Tensor operator()(const at::Tensor& x_BTD) const {
-    const at::Tensor h_BTD = residual(x_BTD, attention(attention_norm(x_BTD)));
-    return residual(h_BTD, mlp(mlp_norm(h_BTD)));
-  }
-};
 
 class Qwen3 final : public Decoder {
  public:
@@ -41,7 +29,7 @@ class Qwen3 final : public Decoder {
     return blocks_[layer](x_BTD);
   }
 
-  std::vector<Block> blocks_;
+  std::vector<PreNormBlock<GatedMlp>> blocks_;
 };
 
 }  // namespace

@@ -132,6 +132,8 @@ std::vector<Job> expand(const SweepSpec& spec) {
         job.model = model.name;
         job.seed = seed;
         job.config["model"] = model.config;
+        if (!spec.init_from.is_null()) job.config["init_from"] = spec.init_from;
+        if (!model.has_role(Role::router)) drop_router_keys(job.config);
         job.config["seed"] = seed;
         job.id = job_id(job.config);
       }

@@ -29,6 +29,27 @@ fs::path find_sweep(const fs::path& results, const std::string& sweep) {
   throw Error(message, ExitCode::nothing_matches);
 }
 
+fs::path find_run(const fs::path& results, const std::string& run) {
+  if (fs::is_regular_file(fs::path(run) / "config.yaml")) return fs::path(run);
+  std::vector<fs::path> found;
+  std::error_code none;
+  for (const auto& sweep : fs::directory_iterator(results, none))
+    for (const auto& folder : fs::directory_iterator(sweep.path() / "runs", none))
+      if (!run.empty() && folder.path().filename().string().starts_with(run) && fs::exists(folder.path() / "config.yaml"))
+        found.push_back(folder.path());
+  std::sort(found.begin(), found.end());
+  if (found.size() == 1) return found[0];
+  if (found.empty())
+    throw Error(fmt::format("no run '{}': neither a folder with config.yaml nor a job of a sweep in {}; the table of "
+                            "`equisweep plan FILE` has the ids of jobs",
+                            printable(run), results.string()),
+                ExitCode::nothing_matches);
+  std::vector<std::string> names;
+  for (const auto& path : found) names.push_back(path.string());
+  throw Error(fmt::format("'{}' is the beginning of several runs: {}", printable(run), join(names)),
+              ExitCode::nothing_matches);
+}
+
 std::map<std::string, RunState> recorded_states(const fs::path& folder) {
   std::map<std::string, RunState> states;
   if (!fs::exists(folder / "sweep.db")) return states;

@@ -20,4 +20,11 @@ std::map<std::string, RunState> recorded_states(const std::filesystem::path& fol
 /// Where the prepared corpora of all sweeps live.
 inline std::filesystem::path corpora_folder(const std::filesystem::path& results) { return results / "corpora"; }
 
+/// In the folder of a run: the weights after its last step, where log.weights asks for them.
+inline constexpr const char* kFinalWeights = "final.safetensors";
+
+/// The folder of `run`, which is that folder itself or the id of a job in any sweep under `results`, or the first digits of
+/// one. Throws Error with exit code 3 if there is none, or several that begin so.
+std::filesystem::path find_run(const std::filesystem::path& results, const std::string& run);
+
 }  // namespace equisweep

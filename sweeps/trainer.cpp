@@ -13,6 +13,9 @@
 
 #include "analysis/diagnostics/diagnostics.h"
 #include "core/data/batches.h"
+#include "core/error.h"
+#include "models/blocks/moe.h"
+#include "models/huggingface/weights.h"
 #include "models/models.h"
 #include "optimizers/optimizer.h"
 #include "optimizers/schedule.h"
@@ -49,6 +52,12 @@ class TimedDiagnostic : public StepObserver {
     inner_->observe(bank);
     seconds_ += seconds_since(start);
   }
+  void observe_forward(std::int64_t step, const Forward& forward) {
+    if (!wants(step)) return;
+    const auto start = Clock::now();
+    inner_->observe_forward(step, forward);
+    seconds_ += seconds_since(start);
+  }
   void flush() { inner_->flush(); }
   /// Time since the last call.
   double take_seconds() { return std::exchange(seconds_, 0.0); }
@@ -70,15 +79,24 @@ struct Trainer::Impl {
         batches(std::move(corpus), cfg.at("data").at("seq_len"), cfg.at("data").at("batch_tokens"),
                 cfg.at("data").at("seed"), cfg.at("data").at("target_offset")) {
     const Precision precision = precision_of(cfg.at("train").at("precision"));
-    initialize(*model, cfg.at("seed").get<std::uint64_t>());
+    initialize_weights();
     for (Param& p : model->params()) p.tensor.set_data(p.tensor.detach().to(device, precision.weights));
     model->set_compute_dtype(precision.compute);
+    model->set_recompute(cfg.at("train").value("recompute", false));
     optimizer = std::make_unique<Optimizer>(model->params(), cfg.at("stack"), /*allow_unused=*/true);
     register_blocks();
   }
 
   std::int64_t steps() const { return config.at("train").at("steps"); }
   std::int64_t batch_tokens() const { return config.at("data").at("batch_tokens"); }
+
+  void initialize_weights() {
+    if (!config.contains("init_from")) return initialize(*model, config.at("seed").get<std::uint64_t>());
+    const std::filesystem::path folder = config.at("init_from").at("path").get<std::string>();
+    load_huggingface_weights(*model, folder);
+    if (hash_weights(*model) != config.at("init_from").at("content"))
+      throw DataError(folder.string(), "its weights are not those that the sweep was planned with; run the sweep again");
+  }
 
   /// Numbers the weights, writes them down, and switches the diagnostics on that the sweep file asks for.
   void register_blocks() {
@@ -97,12 +115,17 @@ struct Trainer::Impl {
       rows.push_back({block, p.name, role, p.layer, shape_json(p.tensor), entry, config.at("stack").at(entry).at("rule")});
     }
     store.add_blocks(rows);
+    const auto top_k = config.at("model").value("top_k", std::int64_t{0});
     for (const auto& [name, options] : config.at("log").items()) {
-      diagnostics.push_back(std::make_unique<TimedDiagnostic>(find_diagnostic(name).make(options, {store, number})));
-      optimizer->add_observer(diagnostics.back().get());
+      if (!options.is_object()) continue;  // what is kept of the run, no diagnostic
+      const DiagnosticInfo& info = find_diagnostic(name);
+      diagnostics.push_back(std::make_unique<TimedDiagnostic>(info.make(options, {store, number, top_k})));
+      if (!info.of_routers) optimizer->add_observer(diagnostics.back().get());
     }
   }
 
+  /// The loss with the terms of train.router, where they are on.
+  at::Tensor objective(const at::Tensor& loss, const Forward& f) const;
   Outcome run(const TrainerHooks& hooks);
   Outcome train(const TrainerHooks& hooks);
   void evaluate(std::int64_t step, const TrainerHooks& hooks);
@@ -133,6 +156,16 @@ std::string Trainer::Impl::divergence(std::int64_t step, double loss, double gra
       return fmt::format("loss {} is above {} at step {}", loss, value, step);
   }
   return "";
+}
+
+at::Tensor Trainer::Impl::objective(const at::Tensor& loss, const Forward& f) const {
+  const auto& train = config.at("train");
+  if (!train.contains("router")) return loss;
+  const double balance = train.at("router").at("balance_loss"), z = train.at("router").at("z_loss");
+  at::Tensor sum = loss;
+  if (balance > 0) sum = sum + balance * load_balancing_loss(f.router_logits_NE, config.at("model").at("top_k"));
+  if (z > 0) sum = sum + z * router_z_loss(f.router_logits_NE);
+  return sum;
 }
 
 void Trainer::Impl::evaluate(std::int64_t step, const TrainerHooks& hooks) {
@@ -174,7 +207,8 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     optimizer->zero_grad();
     const Forward f = model->forward(batch.tokens_BT.to(device));
     const at::Tensor loss_tensor = model->loss(f.hidden_BTD, batch.targets_BT.to(device));
-    loss_tensor.backward();
+    for (const auto& d : diagnostics) d->observe_forward(step, f);
+    objective(loss_tensor, f).backward();
     const at::Tensor norm = optimizer->gradient_norm();
     const double loss = loss_tensor.item<double>(), grad_norm = norm.item<double>();
 
@@ -220,6 +254,9 @@ Trainer::Trainer(const nlohmann::json& config, Corpus corpus, at::Device device,
     : impl_(std::make_unique<Impl>(config, std::move(corpus), device, store)) {}
 Trainer::~Trainer() = default;
 Outcome Trainer::run(const TrainerHooks& hooks) { return impl_->run(hooks); }
+void Trainer::save_weights(const std::filesystem::path& file) const {
+  equisweep::save_weights(*impl_->model, file, precision_of(impl_->config.at("train").at("precision")).weights);
+}
 std::int64_t Trainer::parameters() const { return impl_->model->parameter_count(); }
 std::int64_t Trainer::state_bytes() const { return impl_->optimizer->state_bytes(); }
 

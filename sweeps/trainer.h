@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -32,8 +33,10 @@ struct Outcome {
   std::string message;
 };
 
-/// Trains one job. `config` is that of a Job (sweeps/job.h). What it does in step t = 1..steps:
-///   forward and backward on batch t; loss or gradient norm not finite, or loss above stop.loss_above: diverged, before the
+/// Trains one job. `config` is that of a Job (sweeps/job.h). The weights are drawn from its seed, or read from the folder of
+/// init_from; DataError if that is not what it was when the sweep was planned. What it does in step t = 1..steps:
+///   forward and backward on batch t, with the terms of train.router added to the loss (the loss that is written down is the
+///   cross entropy alone); loss or gradient norm not finite, or loss above stop.loss_above: diverged, before the
 ///   update; clip the gradient to grad_clip; update with learning rates times schedule(t); write the step's row; evaluate
 ///   after every eval.every steps and after the last one (and before the first).
 class Trainer {
@@ -42,6 +45,9 @@ class Trainer {
   ~Trainer();
 
   Outcome run(const TrainerHooks& hooks);
+
+  /// The weights as they are, in HuggingFace's names, whole or not at all.
+  void save_weights(const std::filesystem::path& file) const;
 
   std::int64_t parameters() const;
   std::int64_t state_bytes() const;

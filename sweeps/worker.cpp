@@ -17,8 +17,10 @@
 
 #include "core/data/corpus.h"
 #include "core/run_store.h"
+#include "sweeps/initial_weights.h"
 #include "sweeps/job.h"
 #include "sweeps/provenance.h"
+#include "sweeps/sweep_folder.h"
 #include "sweeps/trainer.h"
 
 namespace equisweep {
@@ -107,13 +109,17 @@ Outcome train_job(const WorkerOptions& options, const nlohmann::json& config, Ru
   const auto& data = config.at("data");
   Corpus corpus = open_corpus(data.at("corpus"), config.at("model").at("vocab"), data.at("seed"), corpora);
   const std::string info = to_json(corpus.info);
+  if (config.contains("init_from")) check_tokenizer(config.at("init_from").at("path").get<std::string>(), corpus.info);
   Trainer trainer(config, std::move(corpus), at::Device(options.device), store);
   store.set_corpus(info, trainer.parameters());
   end.state_bytes = trainer.state_bytes();
   TrainerHooks hooks;
   hooks.progress = ProgressWriter(options.progress_fd, options.verbose);
   hooks.stop_requested = [] { return stop_flag != 0; };
-  return trainer.run(hooks);
+  const Outcome outcome = trainer.run(hooks);
+  if (outcome.state == RunState::done && config.at("log").contains("weights"))
+    trainer.save_weights(options.run_dir / kFinalWeights);
+  return outcome;
 }
 
 }  // namespace

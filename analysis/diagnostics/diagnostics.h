@@ -16,8 +16,9 @@ struct DiagnosticInfo {
   std::string_view name;      ///< key under `log` in the sweep file
   std::string_view summary;   ///< one line: what is written, and where
   std::vector<Field> fields;  ///< its options; `every` is the first, with its default pace
+  bool of_routers = false;    ///< looks at forward passes of mixtures of experts, and at no update
   /// Builds it from complete options (complete() in core/field.h).
-  std::unique_ptr<Diagnostic> (*make)(const nlohmann::json& options, DiagnosticContext context);
+  std::unique_ptr<Diagnostic> (*make)(const nlohmann::json& options, DiagnosticContext context) = nullptr;
 };
 
 /// Every diagnostic.

@@ -92,7 +92,7 @@ Tokenizer::Tokenizer(std::string model, const std::string& name)
   }
   impl_->bytes.resize(static_cast<std::size_t>(sp.GetPieceSize()));
   for (int id = 0; id < sp.GetPieceSize(); ++id) {
-    if (sp.IsByte(id) || sp.IsControl(id) || sp.IsUnknown(id)) continue;
+    if (!is_text(id)) continue;
     std::string text = sp.IdToPiece(id);
     for (std::size_t at; (at = text.find(kSpaceMark)) != std::string::npos;) text.replace(at, kSpaceMark.size(), 1, ' ');
     impl_->bytes[static_cast<std::size_t>(id)] = std::move(text);
@@ -107,6 +107,14 @@ Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
 std::int64_t Tokenizer::vocabulary() const { return impl_->processor.GetPieceSize(); }
+
+std::string Tokenizer::piece(std::int64_t id) const { return impl_->processor.IdToPiece(static_cast<int>(id)); }
+
+bool Tokenizer::is_text(std::int64_t id) const {
+  const auto& sp = impl_->processor;
+  const int i = static_cast<int>(id);
+  return !sp.IsByte(i) && !sp.IsControl(i) && !sp.IsUnknown(i);
+}
 
 // Cut at newlines, which no piece crosses (so a long text takes linear time), and at the sign that SentencePiece would turn
 // into a space; both are encoded as bytes.

@@ -33,6 +33,11 @@ class Tokenizer {
   ~Tokenizer();
 
   std::int64_t vocabulary() const;
+  /// The piece as SentencePiece names it: U+2581 for a space, <0x0A> for a byte, <unk>, </s>.
+  std::string piece(std::int64_t id) const;
+  /// Whether the piece stands for its own text, not for a byte and not for something special.
+  bool is_text(std::int64_t id) const;
+
   const std::string& model() const { return model_; }  ///< content of tokenizer.model
 
   /// Appends the ids of `text` (any UTF-8) to `ids`.

@@ -36,17 +36,19 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
       const at::Tensor log_p = at::log_softmax(z, -1);
       loss.sub_(log_p.gather(1, target).sum());
       if (!with_gradient) continue;
+      z.reset();
       at::Tensor dz = log_p.exp_().scatter_add_(1, target, at::full({n, 1}, -1.0, log_p.options()));
       if (slope.defined()) dz.mul_(slope);
       dz = dz.div_(static_cast<double>(N)).to(compute);
       at::Tensor dh = dhidden_ND.narrow(0, begin, n);
       at::mm_out(dh, dz, head);
       // Chunks are summed in the dtype of the weight: bf16 sums would lose the small ones.
-      const at::Tensor dhead = at::mm(dz.t(), h).to(head_VD.scalar_type());
-      if (dhead_VD.defined()) {
-        dhead_VD.add_(dhead);
+      if (!dhead_VD.defined()) {
+        dhead_VD = at::mm(dz.t(), h).to(head_VD.scalar_type());
+      } else if (compute == head_VD.scalar_type()) {
+        dhead_VD.addmm_(dz.t(), h);
       } else {
-        dhead_VD = dhead;
+        dhead_VD.add_(at::mm(dz.t(), h));
       }
     }
     if (with_gradient) ctx->save_for_backward({dhidden_ND, dhead_VD});
@@ -69,7 +71,7 @@ at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head_VD, doub
 
 std::int64_t loss_chunk(std::int64_t tokens, std::int64_t vocabulary, bool on_gpu) {
   const std::int64_t budget = (std::int64_t{1} << (on_gpu ? 28 : 24)) / vocabulary;
-  return std::min(tokens, std::max<std::int64_t>(budget, 256));
+  return std::min(tokens, std::max<std::int64_t>(budget, 64));
 }
 
 at::Tensor cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N, double softcap,

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <xxhash.h>
 
 #include <fstream>
 #include <map>
@@ -24,7 +25,13 @@ namespace fs = std::filesystem;
 /// The tensors of a folder, over however many files.
 class Folder {
  public:
+  /// A folder as transformers writes it, or one file of tensors.
   explicit Folder(const fs::path& folder) : name_((folder / "model.safetensors").string()) {
+    if (!fs::is_directory(folder)) {
+      name_ = folder.string();
+      add_file(folder);
+      return;
+    }
     const fs::path index = folder / "model.safetensors.index.json";
     if (!fs::exists(index)) {
       add_file(folder / "model.safetensors");
@@ -173,15 +180,36 @@ std::unique_ptr<LanguageModel> load_huggingface(const fs::path& folder) {
   return model;
 }
 
-void save_huggingface(LanguageModel& model, const fs::path& folder, std::int64_t context) {
+std::string hash_weights(LanguageModel& model) {
+  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(), &XXH3_freeState);
+  XXH3_128bits_reset(state.get());
+  const auto add = [&](const void* data, std::size_t bytes) { XXH3_128bits_update(state.get(), data, bytes); };
+  const std::string config = model.config().dump();
+  add(config.data(), config.size());
+  for (const auto& p : model.params()) {
+    const at::Tensor values = p.tensor.detach().to(at::kCPU, at::kFloat).contiguous();
+    add(p.name.data(), p.name.size());
+    add(values.const_data_ptr(), values.nbytes());
+  }
+  const XXH128_hash_t hash = XXH3_128bits_digest(state.get());
+  return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
+}
+
+void save_weights(LanguageModel& model, const fs::path& file, at::ScalarType dtype) {
   const at::NoGradGuard no_grad;
-  fs::create_directories(folder);
   std::vector<NamedTensor> tensors;
   for (const auto& p : model.params()) {
-    for (auto& [name, view] : disk_views(p, p.tensor.detach())) tensors.emplace_back(name, view.to(at::kFloat));
+    for (auto& [name, view] : disk_views(p, p.tensor.detach())) tensors.emplace_back(name, view.to(dtype));
   }
-  write_safetensors(folder / "model.safetensors", tensors, {{"format", "pt"}});
-  write_file_atomically(folder / "config.json", config_to_huggingface(model.config(), context).dump(2) + "\n");
+  write_safetensors(file, tensors, {{"format", "pt"}});
+}
+
+void save_huggingface(LanguageModel& model, const fs::path& folder, const ExportOptions& options) {
+  json config = config_to_huggingface(model.config(), options.context);
+  if (options.eos_token) config["eos_token_id"] = *options.eos_token;
+  fs::create_directories(folder);
+  save_weights(model, folder / "model.safetensors");
+  write_file_atomically(folder / "config.json", config.dump(2) + "\n");
 }
 
 }  // namespace equisweep

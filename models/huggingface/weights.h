@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,15 +19,27 @@ namespace equisweep {
 /// projection of each expert.
 std::vector<std::pair<std::string, at::Tensor>> disk_views(const Param& param, const at::Tensor& tensor);
 
-/// Sets every weight of `model` from `folder`/model.safetensors, or from the files that model.safetensors.index.json lists.
-/// Throws DataError that lists every missing, unknown or wrongly shaped tensor, and names tensors with non-finite values;
-/// the model is unchanged then.
-void load_huggingface_weights(LanguageModel& model, const std::filesystem::path& folder);
+/// Sets every weight of `model` from `path`: a folder with model.safetensors, or with the files that
+/// model.safetensors.index.json lists, or one file of tensors. Throws DataError that lists every missing, unknown or wrongly
+/// shaped tensor, and names tensors with non-finite values; the model is unchanged then.
+void load_huggingface_weights(LanguageModel& model, const std::filesystem::path& path);
 
 /// The model in `folder`: config.json, then its weights.
 std::unique_ptr<LanguageModel> load_huggingface(const std::filesystem::path& folder);
 
+/// 32 hexadecimal digits that stand for the configuration, the names and the fp32 values of the weights (XXH3-128): the same
+/// however the files are cut or rounded on disk, as long as the same numbers are read.
+std::string hash_weights(LanguageModel& model);
+
+/// Writes the weights under HuggingFace's names to `file`, whole or not at all.
+void save_weights(LanguageModel& model, const std::filesystem::path& file, at::ScalarType dtype = at::ScalarType::Float);
+
+struct ExportOptions {
+  std::int64_t context = 4096;                 ///< max_position_embeddings
+  std::optional<std::int64_t> eos_token = {};  ///< eos_token_id
+};
+
 /// Writes config.json and model.safetensors as transformers 4 and 5 read them, with fp32 weights.
-void save_huggingface(LanguageModel& model, const std::filesystem::path& folder, std::int64_t context = 4096);
+void save_huggingface(LanguageModel& model, const std::filesystem::path& folder, const ExportOptions& options = {});
 
 }  // namespace equisweep

@@ -18,6 +18,7 @@ using AddCommand = void (*)(CLI::App& program, Action& action);
 void add_data(CLI::App& program, Action& action);
 void add_doctor(CLI::App& program, Action& action);
 void add_exec(CLI::App& program, Action& action);
+void add_export_hf(CLI::App& program, Action& action);
 void add_models(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_report(CLI::App& program, Action& action);

@@ -1,3 +1,5 @@
+#include <fmt/ranges.h>
+
 #include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -49,14 +51,73 @@ ExitCode list(bool json) {
   return ExitCode::ok;
 }
 
-ExitCode describe(const std::string& name) {
+/// The group that leaves the function of the network alone when it acts on the blocks of this role and, inversely, on what
+/// they are connected to (m units, n features).
+std::string_view symmetry_of(Role role) {
+  switch (role) {
+    case Role::embedding:
+      return "P(tokens) x O(d)";
+    case Role::lm_head:
+      return "P(tokens) x O(d), shared shift";
+    case Role::router:
+      return "P(experts) x O(d), shared shift";
+    case Role::attention_q:
+    case Role::attention_k:
+    case Role::attention_v:
+      return "O x O; per head O(head) x O(d)";
+    case Role::attention_o:
+      return "O x O; per head O(d) x O(head)";
+    case Role::mlp_gate:
+    case Role::mlp_up:
+      return "P(neurons) x O(d)";
+    case Role::mlp_down:
+      return "O(d) x P(neurons)";
+    case Role::experts_gate_up:
+    case Role::experts_down:
+      return "P(neurons) x O(d) in each expert";
+    case Role::vector:
+      break;
+  }
+  return "none claimed";
+}
+
+/// "row 8 x 192 x 64": the natural view, and the blocks that a rule sees in it.
+std::string view_text(const Param& param) {
+  if (param.role == Role::vector) return "-";
+  const MatrixView natural = view_of(param);
+  std::string name(name_of(ViewKind::natural));
+  for (const ViewKind kind : views_of(param.layout))
+    if (const MatrixView view = view_of(param, kind); view.blocks == natural.blocks && view.order == natural.order) {
+      name = name_of(kind);
+      break;
+    }
+  return fmt::format("{} {}", name, fmt::join(natural.blocks, " x "));
+}
+
+ExitCode describe(const std::string& name, bool as_json) {
   const nlohmann::json config = resolve_model(name, nlohmann::json::object());
-  fmt::print("{}\n\n", config.dump());
+  const std::vector<Param> params = describe_params(config);
+  nlohmann::json weights = nlohmann::json::array();
   std::vector<std::vector<std::string>> rows;
-  for (const Param& p : describe_params(config))
-    rows.push_back({p.name, nlohmann::json(p.tensor.sizes().vec()).dump(), std::string(name_of(p.role)),
-                    std::string(name_of(p.layout.kind)), std::string(name_of(p.init)), std::to_string(p.tensor.numel())});
-  fmt::print("{}", text_table({"weight", "shape", "role", "layout", "init", "parameters"}, rows));
+  for (const Param& p : params) {
+    rows.push_back({p.name, fmt::format("{}", fmt::join(p.tensor.sizes(), " x ")), std::string(name_of(p.role)),
+                    view_text(p), std::string(symmetry_of(p.role)), std::string(name_of(p.init)),
+                    std::to_string(p.tensor.numel())});
+    weights.push_back({{"name", p.name},
+                       {"shape", p.tensor.sizes().vec()},
+                       {"role", name_of(p.role)},
+                       {"layout", name_of(p.layout.kind)},
+                       {"view", rows.back()[3]},
+                       {"symmetry", symmetry_of(p.role)},
+                       {"init", name_of(p.init)},
+                       {"parameters", p.tensor.numel()}});
+  }
+  if (as_json) {
+    fmt::print("{}\n", nlohmann::json({{"model", name}, {"config", config}, {"weights", weights}}).dump(2));
+    return ExitCode::ok;
+  }
+  fmt::print("{}\n\n{}", config.dump(),
+             text_table({"weight", "shape", "role", "view", "symmetry", "init", "parameters"}, rows));
   return ExitCode::ok;
 }
 
@@ -77,7 +138,7 @@ void add_models(CLI::App& program, Action& action) {
       "models",
       "The architectures and their sizes.\n\n"
       "  equisweep models\n"
-      "  equisweep models --describe qwen3-nano     every weight with shape, role and initialisation\n"
+      "  equisweep models --describe qwen3-nano     every weight: shape, role, view, symmetry, initialisation\n"
       "  equisweep models verify DIR...             compare with logits and gradients recorded elsewhere\n");
   command->require_subcommand(0, 1);
   auto json = std::make_shared<bool>(false);
@@ -85,7 +146,8 @@ void add_models(CLI::App& program, Action& action) {
   command->add_flag("--json", *json, "machine-readable");
   command->add_option("--describe", *name, "a model, e.g. qwen3-nano");
   command->callback([&action, command, json, name] {
-    if (command->get_subcommands().empty()) action = [json, name] { return name->empty() ? list(*json) : describe(*name); };
+    if (command->get_subcommands().empty())
+      action = [json, name] { return name->empty() ? list(*json) : describe(*name, *json); };
   });
 
   CLI::App* verify =

@@ -6,6 +6,7 @@
 #include "core/data/corpus.h"
 #include "sweeps/cli/command.h"
 #include "sweeps/file/spec.h"
+#include "sweeps/initial_weights.h"
 #include "sweeps/launcher/local.h"
 #include "sweeps/plan.h"
 #include "sweeps/provenance.h"
@@ -26,7 +27,7 @@ struct Options {
 /// Opens every corpus that the jobs need, once for each vocabulary: a corpus that must be prepared is prepared here and not
 /// by the first worker, and a bad shard is heard of before anything starts. Jobs whose corpus cannot be had fail alone, but
 /// if that is so for all of them nothing starts.
-void prepare_corpora(const std::vector<Job>& jobs, const std::filesystem::path& corpora) {
+void prepare_corpora(const std::vector<Job>& jobs, const nlohmann::json& init_from, const std::filesystem::path& corpora) {
   std::set<std::tuple<std::string, std::int64_t, std::uint64_t>> needed;
   for (const Job& job : jobs)
     needed.emplace(job.config.at("data").at("corpus"), job.config.at("model").at("vocab"), job.config.at("data").at("seed"));
@@ -35,6 +36,7 @@ void prepare_corpora(const std::vector<Job>& jobs, const std::filesystem::path& 
   for (const auto& [name, vocabulary, seed] : needed) {
     try {
       const CorpusInfo info = open_corpus(name, vocabulary, seed, corpora).info;
+      if (!init_from.is_null()) check_tokenizer(init_from.at("path").get<std::string>(), info);
       ++usable;
       fmt::print(stderr,
                  "corpus {} with {} pieces: {} training and {} validation tokens, unigram entropy {:.3f} nats a token\n",
@@ -71,7 +73,7 @@ ExitCode run(const Options& options) {
       find_devices(machine(cuda_device_count()), {.jobs = options.jobs, .gpus = options.gpus}, jobs.size());
   if (options.dry_run) return show(spec, jobs, options, devices);
   std::filesystem::create_directories(options.results);
-  prepare_corpora(jobs, corpora_folder(options.results));
+  prepare_corpora(jobs, spec.init_from, corpora_folder(options.results));
 
   RunOptions run_options;
   run_options.results = options.results;

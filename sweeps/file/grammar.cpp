@@ -28,6 +28,11 @@ std::vector<Field> log_fields() {
                       .default_json = "null",
                       .doc = std::string(d.summary),
                       .fields = d.fields});
+  fields.push_back({.name = "weights",
+                    .kind = FieldKind::choice,
+                    .default_json = "null",
+                    .doc = "final: a run that is done leaves its last weights as final.safetensors in its folder",
+                    .choices = {"final"}});
   return fields;
 }
 
@@ -108,7 +113,25 @@ std::vector<Field> make_fields() {
                                .default_json = "32768",
                                .doc = "validation tokens of an evaluation, the same each time",
                                .min = 1,
-                               .max = kMaxCount}}}}},
+                               .max = kMaxCount}}},
+                  {.name = "router",
+                   .kind = map,
+                   .default_json = "null",
+                   .doc = "terms added to the loss of models with experts; the loss that is logged is without them",
+                   .fields = {{.name = "balance_loss",
+                               .kind = number,
+                               .default_json = "0",
+                               .doc = "coefficient of the load-balancing loss, layers pooled as HuggingFace does",
+                               .min = 0},
+                              {.name = "z_loss",
+                               .kind = number,
+                               .default_json = "0",
+                               .doc = "coefficient of the mean squared logsumexp of the router logits",
+                               .min = 0}}},
+                  {.name = "recompute",
+                   .kind = boolean,
+                   .default_json = "null",
+                   .doc = "run each block again in the backward pass instead of keeping what it computed; same numbers"}}},
       {.name = "schedule",
        .kind = map,
        .default_json = "{}",
@@ -119,7 +142,11 @@ std::vector<Field> make_fields() {
        .default_json = "",
        .doc = "every combination is a job; each key takes one value or a list",
        .fields =
-           {{.name = "model", .kind = choice, .default_json = "", .doc = "architecture and size", .choices = model_names()},
+           {{.name = "model",
+             .kind = choice,
+             .default_json = "",
+             .doc = "architecture and size; can be left out with init_from",
+             .choices = model_names()},
             {.name = "stack", .kind = string, .default_json = "null", .doc = "names of `stacks`; all of them if left out"},
             {.name = "lr_scale",
              .kind = number,
@@ -134,6 +161,10 @@ std::vector<Field> make_fields() {
              .min = 0,
              .max = kMaxSeed}}},
       {.name = "stacks", .kind = map, .default_json = "", .doc = "update rules by role; see below"},
+      {.name = "init_from",
+       .kind = string,
+       .default_json = "null",
+       .doc = "folder in HuggingFace's layout that gives the initial weights; see below"},
       {.name = "model",
        .kind = map,
        .default_json = "null",
@@ -171,9 +202,8 @@ std::vector<Field> make_fields() {
 }
 
 /// Keys of the specification that this version does not have.
-constexpr auto kUnsupported =
-    std::to_array<std::string_view>({"zip", "include", "exclude", "tune", "retry", "resources", "tags", "init_from",
-                                     "report", "equivariance", "router", "recompute", "deterministic"});
+constexpr auto kUnsupported = std::to_array<std::string_view>(
+    {"zip", "include", "exclude", "tune", "retry", "resources", "tags", "report", "equivariance", "deterministic"});
 
 json read_list(const Node& node, Problems& problems, const std::string& path) {
   json list = json::array();

@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
+#include "analysis/diagnostics/diagnostics.h"
 #include "models/models.h"
 #include "optimizers/schedule.h"
 #include "sweeps/file/grammar.h"
 #include "sweeps/file/reader.h"
 #include "sweeps/file/stacks.h"
+#include "sweeps/initial_weights.h"
 #include "sweeps/plan.h"
 
 namespace equisweep {
@@ -76,16 +79,26 @@ void check_together(const Node& root, const SweepSpec& spec, Problems& problems)
   }
 }
 
+/// A model by its complete configuration.
+ModelSpec describe_model(std::string name, json config) {
+  ModelSpec model{.name = std::move(name), .config = std::move(config), .parameters = 0, .roles = {}};
+  for (const Param& p : describe_params(model.config)) {
+    model.parameters += p.tensor.numel();
+    if (!model.has_role(p.role)) model.roles.push_back(p.role);
+  }
+  return model;
+}
+
 std::vector<ModelSpec> read_models(const Node& root, const std::vector<json>& names, Problems& problems) {
   const Member* overrides = root.find("model");
   std::vector<ModelSpec> models;
   for (const json& name : names) {
-    ModelSpec model{.name = name.get<std::string>(), .config = {}, .parameters = 0, .roles = {}};
+    const std::string label = name.get<std::string>();
     const SourcePosition where = overrides ? overrides->where : place_of(root, "grid");
     json changes = json::object();
     try {
       if (overrides && overrides->value.kind == NodeKind::map) {
-        const std::string architecture = resolve_model(model.name, json::object()).at("architecture");
+        const std::string architecture = resolve_model(label, json::object()).at("architecture");
         const auto& all = architectures();
         const auto it = std::find_if(all.begin(), all.end(), [&](const Architecture& a) { return a.name == architecture; });
         const Field as_map{.name = "model", .kind = FieldKind::map, .default_json = "null", .doc = "", .fields = it->fields};
@@ -95,20 +108,28 @@ std::vector<ModelSpec> read_models(const Node& root, const std::vector<json>& na
             if (json value = read_value(m.value, *f, "model." + m.key, problems); !value.is_null())
               changes[m.key] = std::move(value);
       }
-      model.config = resolve_model(model.name, changes);
-      for (const Param& p : describe_params(model.config)) {
-        model.parameters += p.tensor.numel();
-        if (std::find(model.roles.begin(), model.roles.end(), p.role) == model.roles.end()) model.roles.push_back(p.role);
-      }
-      models.push_back(std::move(model));
+      models.push_back(describe_model(label, resolve_model(label, changes)));
     } catch (const UsageError& e) {
-      adopt(e, where, model.name + ": ", problems);
+      adopt(e, where, label + ": ", problems);
     }
   }
   if (overrides && overrides->value.kind != NodeKind::map && overrides->value.kind != NodeKind::broken)
     problems.add(overrides->value.where, fmt::format("model: {} is not a map", describe(overrides->value)),
                  "a map of dimensions, e.g. {layers: 3}");
   return models;
+}
+
+/// "d 64, here 128; layers 2, here 4": what `here` has other than the model of init_from.
+std::string differences(const json& folder, const json& here) {
+  std::string text;
+  json all = folder;
+  all.update(here);
+  for (const auto& [key, value] : all.items()) {
+    const std::string theirs = folder.contains(key) ? folder[key].dump() : "none";
+    const std::string ours = here.contains(key) ? here[key].dump() : "none";
+    if (theirs != ours) text += fmt::format("{}{} {}, here {}", text.empty() ? "" : "; ", key, theirs, ours);
+  }
+  return text;
 }
 
 class SpecReader {
@@ -134,13 +155,77 @@ class SpecReader {
     spec.log = member("log");
     spec.stop = member("stop");
     check_together(root_, spec, problems_);
+    leave_out_what_is_off(spec);
+    read_init_from(spec);
     const bool stacks_given = read_all_stacks();
     read_grid(spec, stacks_given);
+    check_routers(spec);
     return spec;
   }
 
  private:
   json member(std::string_view name) { return read_member(root_, field(name), "", problems_); }
+
+  /// What is switched off is the same job as what is not there.
+  static void leave_out_what_is_off(SweepSpec& spec) {
+    if (!spec.train.is_object()) return;
+    if (spec.train.value("recompute", json()) == false) spec.train.erase("recompute");
+    if (spec.train.contains("router") && spec.train["router"].value("balance_loss", 1.0) == 0 &&
+        spec.train["router"].value("z_loss", 1.0) == 0)
+      spec.train.erase("router");
+  }
+
+  void read_init_from(SweepSpec& spec) {
+    const json path = member("init_from");
+    if (!path.is_string()) return;
+    const SourcePosition where = root_.find("init_from")->value.where;
+    try {
+      initial_ = read_initial_weights(path.get<std::string>());
+      spec.init_from = initial_->identity;
+    } catch (const Error& e) {
+      problems_.add(where, fmt::format("init_from: {}", e.what()));
+    }
+    const Member* grid = root_.find("grid");
+    if (grid && grid->value.find("seed"))
+      problems_.add(place_of(grid->value, "seed"), "grid.seed: has no effect, because init_from gives the initial weights",
+                    "no grid.seed");
+  }
+
+  std::vector<ModelSpec> read_all_models(const Node& grid) {
+    const Member* named = grid.find("model");
+    if (named || !root_.find("init_from")) {
+      std::vector<ModelSpec> models = read_models(root_, axis(grid, "model"), problems_);
+      if (!initial_) return models;
+      for (ModelSpec& model : models) {
+        if (!same_model(model.config, initial_->model))
+          problems_.add(named->where,
+                        fmt::format("grid.model: {} is not the model of init_from: {}", model.name,
+                                    differences(initial_->model, model.config)),
+                        "no grid.model: init_from says what the model is");
+        model.config = initial_->model;
+      }
+      return models;
+    }
+    if (const Member* overrides = root_.find("model"))
+      problems_.add(overrides->where, "model: has no effect, because init_from says what the model is", "no key 'model'");
+    if (!initial_) return {};
+    return {describe_model(initial_->name, initial_->model)};
+  }
+
+  /// What only routers can use must be used by one of the models.
+  void check_routers(const SweepSpec& spec) {
+    const auto has_router = [](const ModelSpec& m) { return m.has_role(Role::router); };
+    if (spec.models.empty() || std::any_of(spec.models.begin(), spec.models.end(), has_router)) return;
+    const auto refuse = [&](const char* map, std::string_view key) {
+      const Member* outer = root_.find(map);
+      if (!outer || !outer->value.find(key)) return;
+      problems_.add(place_of(outer->value, key), fmt::format("{}.{}: no model of the sweep has a router", map, key),
+                    "only beside models with experts, e.g. olmoe-nano");
+    };
+    refuse("train", "router");
+    for (const DiagnosticInfo& d : diagnostics())
+      if (d.of_routers) refuse("log", d.name);
+  }
 
   bool read_all_stacks() {
     const Member* stacks = root_.find("stacks");
@@ -173,7 +258,7 @@ class SpecReader {
     check_keys(grid->value, field("grid").fields, "grid", problems_);
     for (const json& x : axis(grid->value, "lr_scale")) spec.lr_scales.push_back(x.get<double>());
     for (const json& x : axis(grid->value, "seed")) spec.seeds.push_back(x.get<std::int64_t>());
-    spec.models = read_models(root_, axis(grid->value, "model"), problems_);
+    spec.models = read_all_models(grid->value);
     if (stacks_given) choose_stacks(grid->value, spec);
   }
 
@@ -218,9 +303,16 @@ class SpecReader {
   const Node& root_;
   Problems& problems_;
   std::vector<StackSpec> stacks_;
+  std::optional<InitialWeights> initial_;
 };
 
 }  // namespace
+
+void drop_router_keys(json& config) {
+  config.at("train").erase("router");
+  for (const DiagnosticInfo& d : diagnostics())
+    if (d.of_routers) config.at("log").erase(std::string(d.name));
+}
 
 SweepSpec read_sweep(std::string_view text, const std::string& file, std::span<const std::string> sets) {
   Problems problems;

@@ -1,6 +1,7 @@
 #pragma once
 // A sweep as its file says it, read and checked: the input of the plan.
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -40,11 +41,13 @@ struct ModelSpec {
   nlohmann::json config;  ///< complete, see resolve_model()
   std::int64_t parameters = 0;
   std::vector<Role> roles;  ///< of its weights, each once
+  bool has_role(Role role) const { return std::find(roles.begin(), roles.end(), role) != roles.end(); }
 };
 
 struct SweepSpec {
   std::string name, notes;
   nlohmann::json data, train, schedule, log, stop;  ///< complete
+  nlohmann::json init_from;                         ///< {path, content} (sweeps/initial_weights.h), or null
   std::vector<ModelSpec> models;                    ///< the axes of the grid ...
   std::vector<StackSpec> stacks;
   std::vector<double> lr_scales;
@@ -58,5 +61,8 @@ SweepSpec read_sweep(std::string_view text, const std::string& file, std::span<c
 
 /// The same for a file on disk.
 SweepSpec read_sweep_file(const std::filesystem::path& file, std::span<const std::string> sets = {});
+
+/// Takes out of a job's config what only a model with routers can use: train.router and the diagnostics of routers.
+void drop_router_keys(nlohmann::json& config);
 
 }  // namespace equisweep

@@ -52,14 +52,14 @@ INSTANTIATE_TEST_SUITE_P(
              "f:2:7: name: 'a\\x1b[31m' cannot be the name of a folder; allowed: a letter or digit, then letters, digits "
              "and . _ -, at most 80 in all"},
         Case{"unknown_key", changed("train:", "trian:"),
-             "f:1:1: key 'train' is missing; allowed: a map with the keys: steps, precision, grad_clip, eval\nf:4:1: "
-             "unknown key 'trian'; allowed: version, name, notes, data, train, schedule, grid, stacks, model, log, stop; "
+             "f:1:1: key 'train' is missing; allowed: a map with the keys: steps, precision, grad_clip, eval, router, recompute\nf:4:1: "
+             "unknown key 'trian'; allowed: version, name, notes, data, train, schedule, grid, stacks, init_from, model, log, stop; "
              "did you mean 'train'?"},
         Case{"unknown_nested_key", changed("every: 5", "evry: 5"),
              "f:4:27: train.eval: unknown key 'evry'; allowed: every, tokens; did you mean 'every'?"},
         Case{"later_key", kSmallSweep + "tune: {select: lowest_mean}\n",
              "f:11:1: 'tune' is not supported by this version; allowed: version, name, notes, data, train, schedule, grid, "
-             "stacks, model, log, stop"},
+             "stacks, init_from, model, log, stop"},
         Case{"steps_zero", changed("steps: 10", "steps: 0"),
              "f:4:16: train.steps: 0 is out of range; allowed: an integer >= 1 and <= 1000000000000000"},
         Case{"steps_fraction", changed("steps: 10", "steps: 2.5"),
@@ -199,7 +199,7 @@ TEST(SweepFile, SetReplacesAnyValueBeforeItIsChecked) {
       "--set grid.seed: '01' has a leading zero; allowed: numbers like 10, 0.5, 1e-3, or text in quotes\n"
       "--set oops: no path=value; allowed: e.g. --set train.steps=100\n"
       "--set train.steps.x: 'train.steps' is no map; allowed: the path of a key, e.g. train.steps=100\n"
-      "--set train.stesp: train: unknown key 'stesp'; allowed: steps, precision, grad_clip, eval; did you mean 'steps'?");
+      "--set train.stesp: train: unknown key 'stesp'; allowed: steps, precision, grad_clip, eval, router, recompute; did you mean 'steps'?");
 }
 
 }  // namespace

@@ -1,0 +1,179 @@
+// Weights, routers and corpora through the real program.
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "core/run_store.h"
+#include "tests/support/process.h"
+
+namespace equisweep::testing {
+namespace {
+
+constexpr const char* kHead = R"(version: 1
+name: small
+data:  {corpus: synthetic, seq_len: 16, batch_tokens: 128, seed: 1}
+stacks: {adamw: {default: {rule: adamw, lr: 3e-3}}}
+)";
+
+constexpr const char* kOlmoe = R"(train: {steps: 12, eval: {every: 6, tokens: 256}}
+model: {vocab: 61, d: 16, layers: 2, heads: 2, kv_heads: 2, head_dim: 8, expert_ff: 12}
+grid: {model: olmoe-nano}
+)";
+
+class ModelsAndData : public ::testing::Test {
+ protected:
+  ProcessResult equisweep(std::vector<std::string> args) const {
+    args.insert(args.begin(), EQUISWEEP_PROGRAM);
+    return run_process(args, folder_.path(), {{"NO_COLOR", "1"}});
+  }
+
+  /// Runs the sweep into `results`, with one CPU thread a job.
+  ProcessResult run(const std::string& text, const std::string& results, std::vector<std::string> sets = {}) const {
+    write_text(folder_.path() / "small.yaml", text);
+    std::vector<std::string> args = {"run", "small.yaml", "--results", results, "--jobs", "1"};
+    for (auto& set : sets) args.insert(args.end(), {"--set", std::move(set)});
+    return equisweep(args);
+  }
+
+  std::string query(const std::string& results, const std::string& sql) const {
+    const auto db = open_read_only(folder_.path() / results / "small/sweep.db");
+    SQLite::Statement q(*db, sql);
+    std::string out;
+    while (q.executeStep()) {
+      for (int c = 0; c < q.getColumnCount(); ++c) out += (c ? "|" : "") + q.getColumn(c).getString();
+      out += "\n";
+    }
+    return out;
+  }
+
+  TemporaryFolder folder_;
+};
+
+constexpr const char* kLosses = "SELECT step, printf('%.17g', loss) FROM loss_curve ORDER BY step";
+
+TEST_F(ModelsAndData, RouterStatisticsAreLoggedAndChangeNothing) {
+  const std::string sweep = std::string(kHead) + kOlmoe;
+  ASSERT_EQ(run(sweep, "plain").exit_code, 0);
+  const ProcessResult logged = run(sweep + "log: {router: {every: 5}}\n", "logged");
+  ASSERT_EQ(logged.exit_code, 0) << logged.err;
+  EXPECT_EQ(query("plain", kLosses), query("logged", kLosses));
+  // Steps 1, 5 and 10 of two layers, eight experts; each of 128 tokens goes to two of them.
+  EXPECT_EQ(query("logged", "SELECT step, layer, sum(tokens), count(*) FROM expert_load GROUP BY step, layer"),
+            "1|0|256|8\n1|1|256|8\n5|0|256|8\n5|1|256|8\n10|0|256|8\n10|1|256|8\n");
+  EXPECT_EQ(
+      query("logged",
+            "SELECT count(*) FROM router_stats s WHERE nonfinite = 0 AND logit_norm > 0 AND z_loss > 0 AND "
+            "load_entropy BETWEEN 0 AND 1 AND abs(load_cv * load_cv - (SELECT avg((tokens - 32.0) * (tokens - 32.0)) / "
+            "1024 FROM expert_load l WHERE l.step = s.step AND l.layer = s.layer)) < 1e-9"),
+      "6\n");
+}
+
+TEST_F(ModelsAndData, RouterTermsActOnTheRouterAndNotOnTheLoggedLoss) {
+  const std::string sweep = std::string(kHead) + kOlmoe + "log: {router: {every: 1}}\n";
+  ASSERT_EQ(run(sweep, "off").exit_code, 0);
+  ASSERT_EQ(run(sweep, "zero", {"train.router={balance_loss: 0, z_loss: 0}"}).exit_code, 0);
+  ASSERT_EQ(run(sweep, "on", {"train.router={z_loss: 1}"}).exit_code, 0);
+  EXPECT_EQ(query("off", kLosses), query("zero", kLosses));
+  const auto loss_of_step = [&](const char* results, int step) {
+    return query(results, "SELECT printf('%.17g', loss) FROM loss_curve WHERE step = " + std::to_string(step));
+  };
+  EXPECT_EQ(loss_of_step("off", 1), loss_of_step("on", 1));
+  EXPECT_NE(loss_of_step("off", 3), loss_of_step("on", 3));
+  const auto z = [&](const char* results) {
+    return nlohmann::json::parse(query(results, "SELECT avg(z_loss) FROM router_stats WHERE step = 12")).get<double>();
+  };
+  EXPECT_LT(z("on"), 0.9 * z("off"));
+}
+
+TEST_F(ModelsAndData, RecomputationGivesTheSameRun) {
+  const std::string sweep = std::string(kHead) + kOlmoe;
+  ASSERT_EQ(run(sweep, "plain", {"train.router={balance_loss: 0.01, z_loss: 0.001}"}).exit_code, 0);
+  ASSERT_EQ(run(sweep, "again", {"train.router={balance_loss: 0.01, z_loss: 0.001}", "train.recompute=true"}).exit_code, 0);
+  EXPECT_EQ(query("plain", kLosses), query("again", kLosses));
+}
+
+// The weights that one run leaves are those that the next begins with: the validation loss tells.
+TEST_F(ModelsAndData, ExportedWeightsAreWhereTheNextRunBegins) {
+  ASSERT_EQ(run(std::string(kHead) + kOlmoe + "log: {weights: final}\n", "first").exit_code, 0);
+  const std::string id = query("first", "SELECT job FROM runs");
+  const ProcessResult exported =
+      equisweep({"export-hf", id.substr(0, 7), "exported", "--results", "first", "--with-logits"});
+  ASSERT_EQ(exported.exit_code, 0) << exported.err;
+  EXPECT_NE(exported.out.find("no tokenizer"), std::string::npos) << exported.out;
+  const ProcessResult verified = equisweep({"models", "verify", "exported"});
+  EXPECT_EQ(verified.exit_code, 0) << verified.out;
+  EXPECT_EQ(equisweep({"export-hf", id.substr(0, 7), "exported", "--results", "first"}).exit_code, 2) << "it exists";
+
+  const std::string next = std::string(kHead) + "train: {steps: 2, eval: {every: 1, tokens: 256}}\ngrid: {}\n";
+  const ProcessResult second = run(next + "init_from: exported\n", "second");
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  const char* eval = "SELECT printf('%.17g', loss) FROM eval_curve WHERE step = ";
+  EXPECT_EQ(query("second", eval + std::string("0")), query("first", eval + std::string("12")));
+  EXPECT_EQ(query("second", "SELECT DISTINCT model FROM cells"), "exported\n");
+
+  // A worker that finds other weights than those of the plan says so.
+  const auto weights = folder_.path() / "exported/model.safetensors";
+  std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(-1, std::ios::end);
+  file.put('\x3c');
+  file.close();
+  const std::string run_dir = "second/small/runs/" + query("second", "SELECT job FROM runs").substr(0, 16);
+  const ProcessResult changed = equisweep({"exec", run_dir});
+  EXPECT_EQ(changed.exit_code, 1);
+  EXPECT_NE(changed.err.find("not those that the sweep was planned with"), std::string::npos) << changed.err;
+}
+
+TEST_F(ModelsAndData, RunsWithoutFinalWeightsCannotBeExported) {
+  ASSERT_EQ(run(std::string(kHead) + kOlmoe, "first").exit_code, 0);
+  const ProcessResult none =
+      equisweep({"export-hf", query("first", "SELECT job FROM runs").substr(0, 16), "exported", "--results", "first"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_NE(none.err.find("log: {weights: final}"), std::string::npos) << none.err;
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "exported"));
+  EXPECT_EQ(equisweep({"export-hf", "ffffffff", "exported", "--results", "first"}).exit_code, 3);
+}
+
+// The full fp32 logits of 4,096 tokens and 262,144 pieces are 4 GiB, and their gradient as much again.
+TEST_F(ModelsAndData, LargeVocabularyFitsIntoLittleMemory) {
+  const ProcessResult result = run(R"(version: 1
+name: small
+data:  {corpus: synthetic, seq_len: 128, batch_tokens: 4096}
+train: {steps: 1, eval: {every: 1, tokens: 1}}
+model: {vocab: 262144, d: 64, layers: 1}
+grid: {model: qwen3-nano}
+stacks: {adamw: {default: {rule: adamw, lr: 3e-3}}}
+)",
+                                   "large");
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(query("large", "SELECT state, peak_rss_bytes < 1500000000 FROM attempts"), "done|1\n")
+      << query("large", "SELECT peak_rss_bytes FROM attempts");
+}
+
+TEST_F(ModelsAndData, CorporaAreListedAndShown) {
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += "line " + std::to_string(i) + " of a small book\n";
+  write_text(folder_.path() / "book.txt", text);
+  ASSERT_EQ(
+      equisweep({"data", "prepare", "--text", "book.txt", "--vocab", "300", "--out", "results/corpora/book"}).exit_code, 0);
+  const ProcessResult list = equisweep({"data", "list", "--json"});
+  ASSERT_EQ(list.exit_code, 0) << list.err;
+  const auto corpora = nlohmann::json::parse(list.out);
+  ASSERT_EQ(corpora.size(), 1u);
+  EXPECT_EQ(corpora[0].at("corpus"), "results/corpora/book");
+  EXPECT_EQ(corpora[0].at("vocabulary"), 300);
+
+  const ProcessResult shown = equisweep({"data", "show", "results/corpora/book", "--seq-len", "40"});
+  ASSERT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_EQ(shown.out.substr(0, 47), "line 0 of a small book\nline 1 of a small book\nl") << shown.out;
+  EXPECT_EQ(equisweep({"data", "show", "results/corpora/book", "--window", "99999"}).exit_code, 2);
+  EXPECT_EQ(equisweep({"data", "show", "synthetic"}).exit_code, 2) << "no vocabulary";
+  const ProcessResult ids = equisweep({"data", "show", "synthetic", "--vocab", "7", "--seq-len", "3"});
+  EXPECT_EQ(ids.exit_code, 0) << ids.err;
+  EXPECT_EQ(std::count(ids.out.begin(), ids.out.end(), ' '), 2) << ids.out;
+}
+
+}  // namespace
+}  // namespace equisweep::testing
