@@ -111,6 +111,7 @@ Outcome train_job(const WorkerOptions& options, const nlohmann::json& config, Ru
   const std::string info = to_json(corpus.info);
   if (config.contains("init_from")) check_tokenizer(config.at("init_from").at("path").get<std::string>(), corpus.info);
   Trainer trainer(config, std::move(corpus), at::Device(options.device), store);
+  malloc_trim(0);  // setting up has left holes of the size of weights, into which no activation fits
   store.set_corpus(info, trainer.parameters());
   end.state_bytes = trainer.state_bytes();
   TrainerHooks hooks;
