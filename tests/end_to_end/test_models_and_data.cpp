@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/run_store.h"
@@ -170,6 +171,31 @@ stacks: {adamw: {default: {rule: adamw, lr: 3e-3}}}
     return nlohmann::json::parse(query(results, "SELECT peak_rss_bytes FROM attempts")).get<std::int64_t>();
   };
   EXPECT_LT(peak("again"), peak("plain") - 100'000'000) << peak("plain");
+}
+
+TEST_F(ModelsAndData, EveryWeightIsDescribed) {
+  const ProcessResult described = equisweep({"models", "--describe", "olmoe-nano", "--json"});
+  ASSERT_EQ(described.exit_code, 0) << described.err;
+  const auto model = nlohmann::json::parse(described.out);
+  std::int64_t parameters = 0;
+  std::map<std::string, nlohmann::json> weights;
+  for (const auto& w : model.at("weights")) {
+    parameters += w.at("parameters").get<std::int64_t>();
+    weights[w.at("name")] = w;
+  }
+  EXPECT_EQ(parameters, 198208);
+  const auto expect = [&](const std::string& name, const char* role, const char* view, const char* symmetry,
+                          const char* init) {
+    EXPECT_EQ(weights[name].at("role"), role) << name;
+    EXPECT_EQ(weights[name].at("view"), view) << name;
+    EXPECT_EQ(weights[name].at("symmetry"), symmetry) << name;
+    EXPECT_EQ(weights[name].at("init"), init) << name;
+  };
+  expect("model.layers.1.mlp.gate.weight", "router", "whole 8 x 64", "P(experts) x O(d), shared shift", "normal(0, 0.02)");
+  expect("model.layers.0.mlp.experts.gate_up_proj", "experts_gate_up", "split 8 x 2 x 32 x 64",
+         "P(neurons) x O(d) in each expert", "normal(0, 0.02)");
+  expect("model.norm.weight", "vector", "-", "none claimed", "ones");
+  EXPECT_EQ(equisweep({"models", "--describe", "olmoe-nanno"}).exit_code, 2);
 }
 
 TEST_F(ModelsAndData, CorporaAreListedAndShown) {
