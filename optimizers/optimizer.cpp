@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "optimizers/kernels.h"
 #include "optimizers/rules.h"
 
 namespace equisweep {
@@ -177,16 +178,9 @@ void Optimizer::step(double factor) {
     }
 
     const bool in_place = bank->weight_blocks.defined();
-    at::Tensor weight = in_place ? bank->weight_blocks : bank->weight;
+    const at::Tensor& weight = in_place ? bank->weight_blocks : bank->weight;
     const at::Tensor update = in_place ? direction : to_stored(bank->view, direction);
-    if (weight.scalar_type() == working) {
-      if (retained != 1.0) weight.mul_(retained);
-      weight.sub_(update, lr);
-    } else {  // narrow weights are rounded once
-      at::Tensor wide = weight.to(working);
-      if (retained != 1.0) wide.mul_(retained);
-      weight.copy_(wide.sub_(update, lr));
-    }
+    apply_update(weight, update, retained, lr);
   }
 }
 

@@ -44,8 +44,9 @@ class IeeeFloat32 {
   int before_;
 };
 
-/// What qdwh and zolo share: X / ||X||_F on its tall side, `iteration` (tall batch, lower bound of the kept singular values)
-/// to convergence, then the truncation to the singular values above s_max max(m, n) 2u.
+/// What qdwh and zolo share: X / ||X||_F on its tall side with columns turned into falling order, `iteration` (tall batch,
+/// lower bound of the kept singular values) to convergence, then the truncation to the singular values above
+/// s_max max(m, n) 2u.
 at::Tensor factor_by_qr(const at::Tensor& x, const nlohmann::json& options, at::Tensor (*iteration)(at::Tensor, double));
 
 /// Puts rows and columns that are zero in X back to zero in its factor `u`, and makes matrices that are not `finite` NaN.

@@ -107,7 +107,10 @@ at::Tensor iterate(at::Tensor x, double epsilon) {
     for (std::size_t j = 0; j < kTerms; ++j) weights.push_back(z.weight[j] / shifts[j]);
     const at::Tensor weighted = q.narrow(-2, 0, m) * at::tensor(weights, x.options()).view(terms);
     const double one = z.at(1.0);
-    x = at::matmul(weighted, q.narrow(-2, m, n).mT()).sum(0).add_(x).div_(one);
+    const std::vector<at::Tensor> products = at::matmul(weighted, q.narrow(-2, m, n).mT()).unbind(0);
+    x = x + products[0];  // term by term, so that the sum of a matrix does not depend on its batch
+    for (std::size_t j = 1; j < kTerms; ++j) x.add_(products[j]);
+    x.div_(one);
     l = std::min(1.0, z.at(l) / one);
   }
   return x;

@@ -9,9 +9,9 @@
 //   constrained: W <- (1 - lr) W - lr U, which keeps W in the ball; weight decay is refused then
 //
 // Shapes:    [..., m, n] (sign: any); one state tensor like the gradient.
-// Symmetry:  that of the norm: spectral O(m) x O(n); row signed P(m) x O(n); col O(m) x signed P(n); sign signed
-// permutations. Cost:      sign, row and col 44 bytes a parameter (fp32), no products; spectral that of the backend. Source:
-// Pethick et al., Training Deep Learning Models with Norm-Constrained LMOs, arXiv:2502.07529.
+// Symmetry:  spectral O(m) x O(n); row signed P(m) x O(n); col O(m) x signed P(n); sign signed permutations.
+// Cost:      sign, row and col 44 bytes a parameter (fp32), no products; spectral that of the backend.
+// Source:    Pethick et al., Training Deep Learning Models with Norm-Constrained LMOs, arXiv:2502.07529.
 
 #include <ATen/ATen.h>
 #include <fmt/format.h>

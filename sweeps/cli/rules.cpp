@@ -35,6 +35,7 @@ nlohmann::json describe(const RuleInfo& rule) {
   nlohmann::json out = {{"name", rule.name},       {"summary", rule.summary},   {"equation", rule.equation},
                         {"state", state_of(rule)}, {"symmetry", rule.symmetry}, {"degree", rule.degree(default_entry(rule))},
                         {"source", rule.source}};
+  for (const Field& field : common_fields()) out["options"].push_back(describe(field));
   for (const Field& field : rule.fields) out["options"].push_back(describe(field));
   return out;
 }
@@ -81,6 +82,30 @@ ExitCode list(bool json) {
   return ExitCode::ok;
 }
 
+std::string_view name_of(ReplayVerdict verdict) {
+  return verdict == ReplayVerdict::pass ? "pass" : verdict == ReplayVerdict::fail ? "FAIL" : "differs";
+}
+
+/// Every replay as one array; numbers that JSON has not (an error without bound) are null.
+ExitCode verify_as_json(const std::vector<std::filesystem::path>& folders) {
+  nlohmann::json out = nlohmann::json::array();
+  bool failed = false;
+  for (const auto& folder : folders)
+    for (const ReplayResult& r : verify_recordings(folder)) {
+      failed = failed || r.verdict == ReplayVerdict::fail;
+      out.push_back({{"folder", folder.string()},
+                     {"case", r.id},
+                     {"rule", r.rule},
+                     {"precision", r.precision},
+                     {"error", r.error},
+                     {"tolerance", r.tolerance},
+                     {"verdict", name_of(r.verdict)},
+                     {"problem", r.problem}});
+    }
+  fmt::print("{}\n", out.dump(2));
+  return failed ? ExitCode::some_failed : ExitCode::ok;
+}
+
 ExitCode verify_all(const std::vector<std::filesystem::path>& folders) {
   std::size_t failed = 0, passed = 0, differing = 0;
   for (const auto& folder : folders) {
@@ -88,7 +113,7 @@ ExitCode verify_all(const std::vector<std::filesystem::path>& folders) {
     for (const ReplayResult& r : verify_recordings(folder)) {
       const bool judged = r.verdict != ReplayVerdict::differs;
       (r.verdict == ReplayVerdict::pass ? passed : r.verdict == ReplayVerdict::fail ? failed : differing) += 1;
-      const std::string verdict = !judged ? "differs" : r.verdict == ReplayVerdict::pass ? "pass" : "FAIL";
+      const std::string verdict(name_of(r.verdict));
       if (r.problem.empty())
         rows.push_back({r.id, r.rule, r.precision, fmt::format("{:.2e}", r.error),
                         judged ? fmt::format("{:.1e}", r.tolerance) : "-", verdict});
@@ -131,7 +156,10 @@ void add_rules(CLI::App& program, Action& action) {
                                              "  equisweep rules verify tests/golden/optim/pure\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
-  verify->callback([&action, folders] { action = [folders] { return verify_all(*folders); }; });
+  verify->add_flag("--json", *json, "machine-readable");
+  verify->callback([&action, folders, json] {
+    action = [folders, json] { return *json ? verify_as_json(*folders) : verify_all(*folders); };
+  });
 }
 
 }  // namespace equisweep

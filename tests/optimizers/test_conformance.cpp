@@ -159,6 +159,24 @@ TEST_P(EveryRule, HoldsTheSymmetryThatItClaimsAndNotTheNextLargerOne) {
   });
 }
 
+TEST_P(EveryRule, ScalesWithTheGradientAsItDeclares) {
+  ASSERT_NE(find_rule(GetParam()).degree, nullptr);
+  for (json variant : variants_of(GetParam())) {
+    if (variant.contains("eps")) variant["eps"] = 1e-30;  // absolute, and so the one thing that sees the scale
+    const auto rule = make_rule(variant);
+    const double degree = find_rule(GetParam()).degree(variant);
+    const std::vector<at::Tensor> gradients = gaussians({2, 9, 6}, at::kDouble);
+    const std::vector<at::Tensor> plain = directions(*rule, gradients);
+    // 1e-6: the LMOs of scion have their 1e-8 built in
+    const double rounding = narrowest(variant) == at::kDouble ? 1e-6 : 2e-2;
+    for (const double c : {0.25, 1024.0}) {
+      const auto scaled = [c](const at::Tensor& x) { return x * c; };
+      const auto expected = [&](const at::Tensor& u) { return u * std::pow(c, degree); };
+      EXPECT_LT(distance(directions(*rule, each(gradients, scaled)), each(plain, expected)), rounding) << variant << c;
+    }
+  }
+}
+
 TEST_P(EveryRule, RoundsNarrowGradientsOnlyAtTheEnd) {
   for_each_variant([](const UpdateRule& rule, const json&) {
     const std::vector<at::Tensor> narrow = gaussians({6, 5}, at::kBFloat16);

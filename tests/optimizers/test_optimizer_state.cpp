@@ -6,7 +6,7 @@
 #include <map>
 
 #include "optimizers/optimizer.h"
-#include "support.h"
+#include "variants.h"
 
 namespace equisweep {
 namespace {
@@ -91,6 +91,40 @@ TEST(OptimizerState, ResumesBitwiseAlsoWhenBankedDifferently) {
       EXPECT_TRUE(same_bits(second.rbegin()[i].tensor.detach(), straight.begin()[i].tensor.detach()))
           << straight.begin()[i].name << dtype;
   }
+}
+
+class EveryRuleState : public ::testing::TestWithParam<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Table, EveryRuleState, ::testing::ValuesIn([] {
+                           std::vector<std::string> names;
+                           for (const RuleInfo& rule : rules()) names.emplace_back(rule.name);
+                           return names;
+                         }()),
+                         [](const auto& row) { return row.param; });
+
+// Saved from one bank of two heads and a router, loaded into one bank each, in another order.
+TEST_P(EveryRuleState, ResumesBitwiseAlsoWhenBankedDifferently) {
+  const auto heads = [](at::ScalarType dtype) {
+    return std::vector<Param>{make_param("head.0", Role::lm_head, {}, gaussian({7, 4}, 1, dtype)),
+                              make_param("head.1", Role::router, {}, gaussian({7, 4}, 2, dtype))};
+  };
+  for (const json& variant : variants_of(GetParam()))
+    for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
+      const json together = {{"default", variant}}, apart = {{"lm_head", variant}, {"router", variant}};
+      std::vector<Param> straight = heads(dtype);
+      Optimizer uninterrupted(straight, together);
+      train(straight, uninterrupted, 1, 2);
+      const Saved saved = save(uninterrupted);
+      std::vector<Param> resumed = heads(dtype);
+      for (std::size_t i = 0; i < 2; ++i) resumed[i].tensor.set_data(straight[i].tensor.detach().clone());
+      std::swap(resumed[0], resumed[1]);
+      Optimizer after(resumed, apart);
+      after.load_state(2, from(saved));
+      for (const auto& [key, tensor] : save(after)) EXPECT_TRUE(same_bits(saved.at(key), tensor)) << key;
+      train(straight, uninterrupted, 3, 4);
+      train(resumed, after, 3, 4);
+      for (std::size_t i = 0; i < 2; ++i)
+        EXPECT_TRUE(same_bits(straight[i].tensor.detach(), resumed[1 - i].tensor.detach())) << variant << dtype;
+    }
 }
 
 TEST(OptimizerState, IsNamedByWeightAndHasItsShape) {

@@ -1,0 +1,235 @@
+// One optimizer step over all weights of a model, with random gradients: every rule of the table as a whole stack.
+//
+//   bench_optimizer_step --benchmark_filter=qwen3-tiny
+//   bench_optimizer_step --serve --arch qwen3 --size tiny      as a contestant of race.py (scripts/race-optimizers)
+//
+// Counters: ns_param; GB_s, the bytes that one pass over weight, gradient and state must move, over the time; GFLOP_s, the
+// flops of five polynomial steps, over the time; x_floor, the time over what this machine's copy bandwidth and matrix
+// products (both measured at the start) allow. Bytes a parameter in fp32: 12 for weight and gradient, 8 a state tensor, 4
+// for a polar factor, 8 for centring; flops of k x l, k <= l: (20 l/k + 10) k^3. Threads: OMP_NUM_THREADS.
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <malloc.h>
+#include <sys/resource.h>
+
+#include <chrono>
+#include <cstdio>
+#include <ctime>
+#include <iostream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "core/step_observer.h"
+#include "models/models.h"
+#include "optimizers/optimizer.h"
+#include "optimizers/rules.h"
+
+namespace equisweep {
+namespace {
+
+using nlohmann::json;
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+json entry(json given) {
+  given["lr"] = 0.01;
+  return complete_entry(given);
+}
+
+/// The rule on every matrix (muon on hidden ones), centred where the logits share a shift, AdamW on the rest.
+json stack_of(const RuleInfo& rule, const std::string& precision) {
+  json given = {{"rule", rule.name}};
+  if (!precision.empty()) given["polar"] = {{"precision", precision}};
+  json stack = {{"default", entry({{"rule", "adamw"}})}, {"matrix", entry(given)}};
+  if (rule.name == "muon") return stack;
+  stack["embedding"] = entry(given);
+  if (find_field(rule.fields, "centered")) given["centered"] = true;
+  stack["lm_head"] = stack["router"] = entry(given);
+  return stack;
+}
+
+std::map<std::string, json> stacks() {
+  std::map<std::string, json> result;
+  for (const RuleInfo& rule : rules()) {
+    const std::string name(rule.name);
+    if (find_field(rule.fields, "polar")) {
+      result[name + "-bf16"] = stack_of(rule, "bf16");
+      result[name + "-fp32"] = stack_of(rule, "fp32");
+    } else {
+      result[name] = stack_of(rule, "");
+    }
+  }
+  for (const char* precision : {"bf16", "fp32"}) {
+    const json polar = {{"precision", precision}};
+    json stack = {{"default", entry({{"rule", "adamw"}})},
+                  {"embedding", entry({{"rule", "row_norm"}})},
+                  {"lm_head", entry({{"rule", "row_norm"}, {"centered", true}})},
+                  {"matrix", entry({{"rule", "muon"}, {"polar", polar}})},
+                  {"router", entry({{"rule", "left_polar"}, {"centered", true}, {"polar", polar}})}};
+    for (const char* name : {"attention_q", "attention_k", "attention_v", "attention_o"})
+      stack[name] = entry({{"rule", "muon"}, {"view", "heads"}, {"polar", polar}});
+    result[fmt::format("recipe-{}", precision)] = stack;
+  }
+  return result;
+}
+
+/// What one step must move and multiply.
+struct Work {
+  double params = 0, bytes = 0, bf16_flops = 0, fp32_flops = 0;
+};
+
+class Survey final : public StepObserver {
+ public:
+  explicit Survey(const json& stack) : stack_(stack) {}
+  bool wants(std::int64_t step) const override { return step == 1; }
+  void observe(const BankStep& bank) override {
+    const Role role = bank.params.front()->role;
+    json options;
+    for (const std::string_view name : claims_on(role))
+      if (options.is_null() && stack_.contains(name)) options = stack_.at(std::string(name));
+    const auto count = static_cast<double>(bank.weight.numel());
+    const bool polar = options.contains("polar");
+    work.params += count;
+    work.bytes += count * (12 + 8 * static_cast<double>(bank.state.slots.size()) + (polar ? 4 : 0) +
+                           (bank.rule.symmetry().shift ? 8 : 0));
+    if (!polar) return;
+    const auto m = static_cast<double>(bank.weight.size(-2)), n = static_cast<double>(bank.weight.size(-1));
+    const double k = std::min(m, n), l = std::max(m, n);
+    (options.at("polar").at("precision") == "bf16" ? work.bf16_flops : work.fp32_flops) +=
+        count / (m * n) * (20 * l / k + 10) * k * k * k;
+  }
+  Work work;
+
+ private:
+  const json& stack_;
+};
+
+/// Bytes and flops a second that this machine reaches in products of the models' size.
+struct Machine {
+  double bandwidth = 0, bf16 = 0, fp32 = 0;
+  double floor(const Work& work) const { return work.bytes / bandwidth + work.bf16_flops / bf16 + work.fp32_flops / fp32; }
+};
+
+template <typename F>
+double best_of(int repeats, F&& run) {
+  double best = HUGE_VAL;
+  for (int i = 0; i < repeats; ++i) {
+    const auto start = Clock::now();
+    run();
+    best = std::min(best, seconds_since(start));
+  }
+  return best;
+}
+
+const Machine& machine() {
+  static const Machine measured = [] {
+    Machine m;
+    const at::Tensor a = at::randn({1 << 24}), b = at::empty_like(a);
+    m.bandwidth = 8.0 * (1 << 24) / best_of(10, [&] { b.copy_(a); });
+    for (const auto dtype : {at::kBFloat16, at::kFloat}) {
+      const at::Tensor x = at::randn({16, 256, 768}).to(dtype);
+      at::Tensor y = at::empty({16, 256, 256}, x.options());
+      (dtype == at::kFloat ? m.fp32 : m.bf16) = 2.0 * 16 * 256 * 256 * 768 / best_of(10, [&] { at::bmm_out(y, x, x.mT()); });
+    }
+    return m;
+  }();
+  return measured;
+}
+
+/// A model's weights with random gradients, claimed by a stack, after its first step.
+struct Contest {
+  Contest(const std::string& name, json given) : stack(std::move(given)), survey(stack) {
+    initialize(*model(name), 1);
+    optimizer = std::make_unique<Optimizer>(owner->params(), stack, /*allow_unused=*/true);
+    for (const Param& param : owner->params()) param.tensor.grad().normal_(0, 1e-3);
+    optimizer->add_observer(&survey);
+    for (int warm_up = 0; warm_up < 2; ++warm_up) optimizer->step(1.0);
+  }
+  LanguageModel* model(const std::string& name) {
+    owner = make_model(resolve_model(name, json::object()));
+    return owner.get();
+  }
+  json stack;
+  Survey survey;
+  std::unique_ptr<LanguageModel> owner;
+  std::unique_ptr<Optimizer> optimizer;
+};
+
+void time_step(benchmark::State& state, const std::string& model, const json& stack) {
+  Contest contest(model, stack);
+  const Work work = contest.survey.work;
+  const auto start = Clock::now();
+  for (auto _ : state) contest.optimizer->step(1.0);
+  const double step = seconds_since(start) / static_cast<double>(state.iterations());
+  state.counters["ns_param"] = 1e9 * step / work.params;
+  state.counters["GB_s"] = 1e-9 * work.bytes / step;
+  state.counters["GFLOP_s"] = 1e-9 * (work.bf16_flops + work.fp32_flops) / step;
+  state.counters["x_floor"] = step / machine().floor(work);
+}
+
+/// The contestant's side of race.py: one line of JSON when ready, then "<stack> <count>" a line, answered with the wall time
+/// of each step.
+int serve(const std::string& arch, const std::string& size) {
+  std::map<std::string, std::unique_ptr<Contest>> contests;
+  json cells = json::array();
+  for (const auto& [name, stack] : stacks()) {
+    contests[name] = std::make_unique<Contest>(arch + "-" + size, stack);
+    cells.push_back(name);
+  }
+  const double params = contests.begin()->second->survey.work.params;
+  const json info = {{"arch", arch}, {"size", size}, {"threads", at::get_num_threads()}, {"params", params}};
+  std::cout << json{{"cells", cells}, {"info", info}}.dump() << std::endl;
+  std::string name;
+  for (int count = 0; std::cin >> name >> count;) {
+    const auto found = contests.find(name);
+    if (found == contests.end()) return 2;
+    json seconds = json::array();
+    const std::clock_t cpu = std::clock();
+    for (int i = 0; i < count; ++i) {
+      const auto start = Clock::now();
+      found->second->optimizer->step(1.0);
+      seconds.push_back(seconds_since(start));
+    }
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    std::cout << json{{"seconds", seconds},
+                      {"cpu", static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC},
+                      {"rss", 1024 * usage.ru_maxrss}}
+                     .dump()
+              << std::endl;
+  }
+  return 0;
+}
+
+void register_all() {
+  for (const std::string& model : model_names()) {
+    const std::string size = model.substr(model.rfind('-') + 1);
+    if (size != "nano" && size != "tiny" && size != "small") continue;
+    for (const auto& [name, stack] : stacks())
+      benchmark::RegisterBenchmark((model + "/" + name).c_str(), time_step, model, stack)
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime();
+  }
+}
+
+}  // namespace
+}  // namespace equisweep
+
+int main(int argc, char** argv) {
+  // Directions are allocated anew in every step; glibc must keep their pages.
+  mallopt(M_MMAP_THRESHOLD, 1 << 30);
+  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  if (args.size() == 5 && args[0] == "--serve" && args[1] == "--arch" && args[3] == "--size")
+    return equisweep::serve(args[2], args[4]);
+  equisweep::register_all();
+  benchmark::Initialize(&argc, argv);
+  if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
+  fmt::print(stderr, "this machine: copies {:.1f} GB/s; batched products {:.0f} GFLOP/s in bf16, {:.0f} in fp32\n",
+             1e-9 * equisweep::machine().bandwidth, 1e-9 * equisweep::machine().bf16, 1e-9 * equisweep::machine().fp32);
+  benchmark::RunSpecifiedBenchmarks();
+}
