@@ -44,18 +44,6 @@ at::Tensor each_matrix(const at::Tensor& x, const std::function<at::Tensor(const
   return at::stack(result).reshape(x.sizes());
 }
 
-/// One singular value after `steps` of QDWH from the lower bound `l`.
-double halley(double x, int steps, double l) {
-  for (int i = 0; i < steps; ++i) {
-    const double d = std::cbrt(4 * (1 - l * l) / (l * l * l * l));
-    const double a = std::sqrt(1 + d) + 0.5 * std::sqrt(8 - 4 * d + 8 * (2 - l * l) / (l * l * std::sqrt(1 + d)));
-    const double b = (a - 1) * (a - 1) / 4, c = a + b - 1;
-    x *= (a + b * x * x) / (1 + c * x * x);
-    l *= (a + b * l * l) / (1 + c * l * l);
-  }
-  return x;
-}
-
 }  // namespace
 
 Reference::Reference(json entry, json differences)
@@ -67,7 +55,7 @@ Reference::Reference(json entry, json differences)
                key))
       throw std::runtime_error("published difference '" + key + "'");
   for (const auto& [key, value] : polar_differences_.items())
-    if (!among({"clamp", "coefficients", "damping_abs", "eps", "method", "side", "steps", "tiny"}, key))
+    if (!among({"clamp", "coefficients", "damping_abs", "side", "tiny"}, key))
       throw std::runtime_error("published difference 'polar." + key + "'");
 }
 
@@ -88,12 +76,7 @@ at::Tensor Reference::momentum_of(const at::Tensor& g) {
 at::Tensor Reference::polar(const at::Tensor& x, bool right) const {
   json options = entry_.at("polar");
   const PolarDefaults defaults = polar_defaults(options);
-  const std::string method = polar_differences_.value("method", options.at("method").get<std::string>());
-  if (method == "qdwh" && polar_differences_.contains("steps")) {
-    const double norm = norm_of(x);
-    return map_singular_values(
-        x, [&](double s, double, double) { return halley(s / norm, polar_differences_.at("steps"), 0x1p-52); });
-  }
+  const std::string method = options.at("method");
   std::vector<Quintic> steps = defaults.coefficients;
   if (options.contains("coefficients")) {
     steps.clear();
