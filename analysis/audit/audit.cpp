@@ -33,7 +33,7 @@ std::vector<Finding> audit_subject(const AuditSubject& subject, const std::vecto
                         .precision = std::string(name_of_precision(stages[0].dtype())),
                         .column = std::string(columns[i]),
                         .view = "",
-                        .claimed = claims(subject.rule->symmetry(), columns[i]),
+                        .claimed = claims(claim_of(subject), columns[i]),
                         .cell = tallies[i].judge(columns[i] == "shift.horizontal" ? 1 : stages[0].elements),
                         .note = ""});
   for (Finding& finding : audit_properties(subject, stages[0])) findings.push_back(std::move(finding));

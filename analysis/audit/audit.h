@@ -26,9 +26,13 @@ namespace equisweep {
 struct AuditSubject {
   std::string name;  ///< "hybrid order=polar_then_row centered=true"
   std::shared_ptr<const UpdateRule> rule;
+  /// What is claimed in place of rule->symmetry().
+  std::optional<Symmetry> claim = {};
   /// Unit roundoff of a cast inside the rule that is wider than that of the gradient (bf16 products); 0: there is none.
   double inner_roundoff = 0;
-  /// Claims Phi(cG) = c^k Phi(G) for some k, down to gradients of norm 1e-6: no absolute constant anywhere.
+  /// Claims Phi(cG) = c^degree Phi(G), c > 0, for gradients that are large against every absolute constant.
+  std::optional<double> degree = {};
+  /// Claims that there is no absolute constant: the same down to gradients of norm 1e-6.
   bool scale_free = false;
   /// Claims ||U|| ~ fan_out^a fan_in^b for fan_out > fan_in.
   std::optional<std::array<double, 2>> fan_exponents = {};

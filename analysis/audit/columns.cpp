@@ -23,7 +23,8 @@ constexpr std::array kColumns = {
     AuditColumn{"batch", "batch", "matrices of a batch permuted; each alone gives what it gives in the batch"},
     AuditColumn{"state", "state", "rows, columns and matrices permuted midway, gradient and stored state together"},
     AuditColumn{"repeat", "again", "a second run from the zero state gives the same bits, and identity moves nothing"},
-    AuditColumn{"scale", "scale", "the direction of cG is c^k times that of G, down to norm 1e-6"},
+    AuditColumn{"scale", "scale",
+                "the direction of cG is c^degree times that of G; where no eps is declared, down to norm 1e-6"},
     AuditColumn{"transpose", "X^T", "the transposed gradient of the same block gives the transposed direction"},
     AuditColumn{"fans", "fans", "the direction grows with fan_out and fan_in of the block as its options say"},
 };

@@ -48,16 +48,25 @@ std::vector<at::Tensor> stacked(const std::vector<AuditInput>& inputs, at::Scala
   return gradients;
 }
 
-// The error of a run on transformed gradients against `expected`, and its floor: the larger of that of the plain run and
-// that of the transformed one.
+// The gaussian input alone: [K, I, m, n] -> [K, 1, m, n].
+std::vector<at::Tensor> first_input(const std::vector<at::Tensor>& gradients) {
+  std::vector<at::Tensor> result;
+  for (const at::Tensor& gradient : gradients) result.push_back(gradient.narrow(-3, 0, 1).contiguous());
+  return result;
+}
+
+// The error of a run on transformed gradients against `expected`.
 void compare(const AuditSubject& subject, const Stage& stage, const std::vector<at::Tensor>& gradients,
              const at::Tensor& expected, const at::Tensor& plain_floor, std::string_view what, Tally& tally) {
   const double u = first_cast(subject, stage.dtype());
-  const Trajectory run = follow(*subject.rule, gradients, stage.block());
-  const at::Tensor floor =
-      at::maximum(plain_floor, rounding_floor(*subject.rule, run, stage.block(), u, 1, 2, derive_seed(stage.seed, what)));
-  const auto inputs = static_cast<std::int64_t>(stage.inputs.size());
-  tally.add(relative_errors(run.direction, expected, 2), floor, [&](std::int64_t i) {
+  const at::Tensor direction = follow(*subject.rule, gradients, stage.block()).direction;
+  const std::int64_t draws = std::min(kMovedDraws, stage.elements);
+  std::vector<at::Tensor> drawn;
+  for (const at::Tensor& gradient : gradients) drawn.push_back(gradient.narrow(0, 0, draws));
+  const at::Tensor moved_floor = rounding_floor(*subject.rule, drawn, direction.narrow(0, 0, draws), stage.block(),
+                                                floor_of_moved(u, derive_seed(stage.seed, what)), 2);
+  const std::int64_t inputs = gradients[0].size(-3);
+  tally.add(relative_errors(direction, expected, 2), at::maximum(plain_floor, moved_floor.amax(0)), [&](std::int64_t i) {
     return fmt::format("{}, {}, element {}", stage.name, stage.inputs[static_cast<std::size_t>(i % inputs)], i / inputs);
   });
 }
@@ -96,6 +105,16 @@ Stage make_stage(const std::string& name, std::int64_t m, std::int64_t n, at::Sc
   return stage;
 }
 
+FloorDraws floor_of_plain(double u, std::uint64_t seed) {
+  return {.u = u, .to_nearest = 5, .upward = true, .downward = true, .seed = seed};
+}
+
+FloorDraws floor_of_moved(double u, std::uint64_t seed) {
+  return {.u = u, .to_nearest = 0, .upward = true, .downward = false, .seed = seed};
+}
+
+Symmetry claim_of(const AuditSubject& subject) { return subject.claim.value_or(subject.rule->symmetry()); }
+
 double first_cast(const AuditSubject& subject, at::ScalarType dtype) {
   return std::max(unit_roundoff(dtype), subject.inner_roundoff);
 }
@@ -108,22 +127,29 @@ bool claims(const Symmetry& symmetry, std::string_view column) {
 
 void climb(const AuditSubject& subject, const Stage& stage, std::span<Tally> tallies) {
   const BlockInfo block = stage.block();
-  const Trajectory plain = follow(*subject.rule, stage.gradients, block);
-  const at::Tensor floor = rounding_floor(*subject.rule, plain, block, first_cast(subject, stage.dtype()), kFloorDraws, 2,
-                                          derive_seed(stage.seed, "floor"));
+  const Symmetry claim = claim_of(subject);
+  const at::Tensor plain = follow(*subject.rule, stage.gradients, block).direction;
+  const at::Tensor floor =
+      rounding_floor(*subject.rule, stage.gradients, plain, block,
+                     floor_of_plain(first_cast(subject, stage.dtype()), derive_seed(stage.seed, "floor")), 2);
+  // What is not claimed is only shown: the gaussian input, the first, tells.
+  const auto against = [&](const std::vector<at::Tensor>& gradients, const at::Tensor& expected, std::string_view column,
+                           Tally& tally) {
+    if (claims(claim, column)) return compare(subject, stage, gradients, expected, floor, column, tally);
+    compare(subject, stage, first_input(gradients), expected.narrow(-3, 0, 1), floor.narrow(0, 0, 1), column, tally);
+  };
   for (std::size_t i = 0; i < stage.orbits.size(); ++i) {
     const Orbit& orbit = stage.orbits[i];
-    compare(subject, stage, orbit.gradients, act_wide(orbit.g, plain.direction), floor, orbit.column, tallies[i]);
+    against(orbit.gradients, act_wide(orbit.g, plain), orbit.column, tallies[i]);
   }
-  const at::Tensor u = plain.direction.to(at::kDouble);
+  const at::Tensor u = plain.to(at::kDouble);
   const at::Tensor horizontality =
       at::linalg_vector_norm(u.sum(-2), 2, at::IntArrayRef{-1}) /
       (at::linalg_vector_norm(u, 2, at::IntArrayRef{-2, -1}) * std::sqrt(static_cast<double>(stage.m)));
   tallies[kHorizontal].add(horizontality, floor, [&](std::int64_t i) {
     return fmt::format("{}, {}", stage.name, stage.inputs[static_cast<std::size_t>(i)]);
   });
-  const at::Tensor expected = u.unsqueeze(0).expand(stage.shifted[0].sizes());
-  compare(subject, stage, stage.shifted, expected, floor, "shift", tallies[kInvariant]);
+  against(stage.shifted, u.unsqueeze(0).expand(stage.shifted[0].sizes()), "shift.invariant", tallies[kInvariant]);
 }
 
 }  // namespace equisweep

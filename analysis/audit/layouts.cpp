@@ -172,12 +172,13 @@ Cell audit_action(const AuditSubject& subject, const MatrixView& view, const Lay
   const BlockInfo block{view.fan_out, view.fan_in};
   const double u = first_cast(subject, dtype);
   const auto block_axes = static_cast<std::int64_t>(view.blocks.size());
-  const Trajectory plain = follow(*subject.rule, plain_blocks, block), moved = follow(*subject.rule, moved_blocks, block);
-  const at::Tensor floor =
-      at::maximum(rounding_floor(*subject.rule, plain, block, u, kFloorDraws, block_axes, seed),
-                  rounding_floor(*subject.rule, moved, block, u, 1, block_axes, derive_seed(seed, "moved")));
+  const UpdateRule& rule = *subject.rule;
+  const at::Tensor plain = follow(rule, plain_blocks, block).direction, moved = follow(rule, moved_blocks, block).direction;
+  const at::Tensor plain_floor = rounding_floor(rule, plain_blocks, plain, block, floor_of_plain(u, seed), block_axes);
+  const at::Tensor moved_floor = rounding_floor(rule, moved_blocks, moved, block, floor_of_moved(u, seed), block_axes);
   Tally tally;
-  tally.add(relative_errors(to_stored(view, moved.direction), act_wide(g, to_stored(view, plain.direction)), axes), floor,
+  tally.add(relative_errors(to_stored(view, moved), act_wide(g, to_stored(view, plain)), axes),
+            at::maximum(plain_floor, moved_floor.amax()),
             [&](std::int64_t k) { return fmt::format("{}, gaussian, element {}", layout.name, k); });
   return tally.judge(options.elements);
 }
@@ -195,7 +196,7 @@ std::vector<Finding> audit_views(const AuditSubject& subject, at::ScalarType dty
                             .precision = std::string(name_of_precision(dtype)),
                             .column = std::string(column.name),
                             .view = fmt::format("{}/{}", layout.name, name_of(kind)),
-                            .claimed = claims(subject.rule->symmetry(), layout, kind, action),
+                            .claimed = claims(claim_of(subject), layout, kind, action),
                             .cell = audit_action(subject, view, layout, action, dtype, options),
                             .note = ""});
       }

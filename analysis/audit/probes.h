@@ -10,12 +10,18 @@
 #include <vector>
 
 #include "analysis/audit/audit.h"
+#include "analysis/audit/follow.h"
 #include "analysis/audit/groups.h"
 
 namespace equisweep {
 
-/// Draws at (S, G); one more at each (gS, gG).
-inline constexpr std::int64_t kFloorDraws = 5;
+/// Draws at (S, G): five to nearest and one in either directed rounding; and at the first kMovedDraws of the (gS, gG), one
+/// each, rounded up. The floor of a sample is the largest of all of them: along an orbit an equivariant rule rounds alike,
+/// and where one number is at stake, as the norm of a single column, the largest error of 20 elements has to be held against
+/// nearly as many draws.
+inline constexpr std::int64_t kMovedDraws = 8;
+FloorDraws floor_of_plain(double u, std::uint64_t seed);
+FloorDraws floor_of_moved(double u, std::uint64_t seed);
 
 /// The gradients of a stage after K elements of one group have acted on all of them.
 struct Orbit {
@@ -42,6 +48,9 @@ Stage make_stage(const std::string& name, std::int64_t m, std::int64_t n, at::Sc
 
 /// u of the first cast of this subject in `dtype`.
 double first_cast(const AuditSubject& subject, at::ScalarType dtype);
+
+/// What the subject claims.
+Symmetry claim_of(const AuditSubject& subject);
 
 /// Whether `symmetry` says that the rung of this ladder column holds.
 bool claims(const Symmetry& symmetry, std::string_view column);

@@ -24,7 +24,7 @@ class Probe {
         stage_(stage),
         u_(first_cast(subject, stage.dtype())),
         plain_(follow(rule_, stage.gradients, stage.block())),
-        floor_(floor_of(plain_, "floor", kFloorDraws)) {}
+        floor_(floor_of(stage.gradients, plain_.direction, "floor")) {}
 
   Finding batch() const;
   Finding state() const;
@@ -34,14 +34,19 @@ class Probe {
   Finding fans() const;
 
  private:
-  at::Tensor floor_of(const Trajectory& run, std::string_view what, std::int64_t draws = 1) const {
-    return rounding_floor(rule_, run, stage_.block(), u_, draws, 2, derive_seed(stage_.seed, what));
+  at::Tensor floor_of(const std::vector<at::Tensor>& gradients, const at::Tensor& direction, std::string_view what) const {
+    return rounding_floor(rule_, gradients, direction, stage_.block(), floor_of_plain(u_, derive_seed(stage_.seed, what)),
+                          2);
   }
 
   std::string place(std::int64_t i) const {
     const auto inputs = static_cast<std::int64_t>(stage_.inputs.size());
     const std::string& input = stage_.inputs[static_cast<std::size_t>(i % inputs)];
     return fmt::format("{}, {}, element {}", stage_.name, input, i / inputs);
+  }
+
+  std::string place_in_batch(std::int64_t i) const {
+    return fmt::format("{} matrices {}, matrix {}, element {}", kBatch, stage_.name, i % kBatch, i / kBatch);
   }
 
   template <typename Draw>
@@ -96,24 +101,19 @@ class Probe {
 Finding Probe::batch() const {
   Tally tally;
   const std::vector<at::Tensor> gradients = batches();
-  const Trajectory plain = follow(rule_, gradients, stage_.block());
-  const at::Tensor floor = floor_of(plain, "batch", kFloorDraws);
+  const at::Tensor plain = follow(rule_, gradients, stage_.block()).direction;
+  const at::Tensor floor = floor_of(gradients, plain, "batch").amax();
   const Move g{{}, {}, elements("batch permutation", [](std::uint64_t seed) {
                  return random_matrix(Group::permutation, kBatch, seed);
                })};
   std::vector<at::Tensor> moved;
   for (const at::Tensor& gradient : gradients) moved.push_back(act(g, gradient));
-  const Trajectory permuted = follow(rule_, moved, stage_.block());
-  const at::Tensor moved_floor = floor_of(permuted, "batch moved");
-  tally.add(relative_errors(permuted.direction, act_wide(g, plain.direction), 2), moved_floor, [&](std::int64_t i) {
-    return fmt::format("{} matrices {}, matrix {}, element {}", kBatch, stage_.name, i % kBatch, i / kBatch);
-  });
+  tally.add(relative_errors(follow(rule_, moved, stage_.block()).direction, act_wide(g, plain), 2), floor,
+            [&](std::int64_t i) { return place_in_batch(i); });
   for (std::int64_t e = 0; e < kBatch; ++e) {
     std::vector<at::Tensor> alone;
     for (const at::Tensor& gradient : gradients) alone.push_back(gradient[e]);
-    const Trajectory run = follow(rule_, alone, stage_.block());
-    const at::Tensor larger = at::maximum(floor[e], floor_of(run, "alone"));
-    tally.add(relative_errors(plain.direction[e], run.direction, 2), larger,
+    tally.add(relative_errors(plain[e], follow(rule_, alone, stage_.block()).direction, 2), floor,
               [&](std::int64_t) { return fmt::format("matrix {} of {} alone, {}", e, kBatch, stage_.name); });
   }
   return finding("batch", true, tally, stage_.elements);
@@ -121,7 +121,7 @@ Finding Probe::batch() const {
 
 Finding Probe::state() const {
   Tally tally;
-  const Symmetry symmetry = rule_.symmetry();
+  const Symmetry symmetry = claim_of(subject_);
   // No more than permutations: how a state moves under signs and rotations is the rule's own business (v of adamw has no
   // sign), but whatever is stored for a unit has to go where the unit goes.
   const auto move_all = [&](const Move& g, const Trajectory& run) {
@@ -141,14 +141,12 @@ Finding Probe::state() const {
   const at::Tensor expected = act_wide(g, plain_.direction), direction = move_all(g, plain_);
   tally.add(relative_errors(direction, expected.expand(direction.sizes()), 2), floor_,
             [&](std::int64_t i) { return place(i); });
-  const Trajectory batch = follow(rule_, batches(), stage_.block());
+  const std::vector<at::Tensor> gradients = batches();
+  const Trajectory batch = follow(rule_, gradients, stage_.block());
   const Move of_batch{
       {}, {}, elements("state batch", [](std::uint64_t s) { return random_matrix(Group::permutation, kBatch, s); })};
-  const at::Tensor batch_floor = act_wide(of_batch, floor_of(batch, "state", kFloorDraws).view({kBatch, 1, 1})).squeeze(-1);
-  tally.add(relative_errors(move_all(of_batch, batch), act_wide(of_batch, batch.direction), 2), batch_floor.squeeze(-1),
-            [&](std::int64_t i) {
-              return fmt::format("{} matrices {}, matrix {}, element {}", kBatch, stage_.name, i % kBatch, i / kBatch);
-            });
+  tally.add(relative_errors(move_all(of_batch, batch), act_wide(of_batch, batch.direction), 2),
+            floor_of(gradients, batch.direction, "state").amax(), [&](std::int64_t i) { return place_in_batch(i); });
   return finding("state", true, tally, stage_.elements);
 }
 
@@ -162,18 +160,28 @@ Finding Probe::repeat() const {
 }
 
 Finding Probe::scale() const {
-  constexpr double kUp = 10, kDown = -24;  // powers of two are exact; a gaussian gradient of norm 10 becomes one of 6e-7
+  // Powers of two are exact. A gaussian gradient of norm 10 times 2^30 is large against any eps; times 2^-24 its norm is
+  // 6e-7.
+  constexpr double kLarge = 30, kLarger = 40, kSmall = -24;
   const auto direction = [&](double exponent) {
     return follow(rule_, gaussian(std::exp2(exponent)), stage_.block()).direction.to(at::kDouble);
   };
-  const at::Tensor plain = direction(0), up = direction(kUp), down = direction(kDown);
-  const double degree = std::log2((up.norm() / plain.norm()).item<double>()) / kUp;
+  const at::Tensor large = direction(kLarge), larger = direction(kLarger), small = direction(kSmall);
+  const double measured = std::log2((larger.norm() / large.norm()).item<double>()) / (kLarger - kLarge);
+  const double degree = subject_.degree.value_or(measured);
+  const at::Tensor errors = at::stack({relative_errors(larger * std::exp2(degree * (kLarge - kLarger)), large, 2),
+                                       relative_errors(direction(0) * std::exp2(degree * kLarge), large, 2),
+                                       relative_errors(small * std::exp2(degree * (kLarge - kSmall)), large, 2)});
   Tally tally;
-  tally.add(relative_errors(down * std::exp2(-degree * kDown), plain, 2), floor_[0],
-            [&](std::int64_t) { return fmt::format("{}, gaussian times 2^{}", stage_.name, kDown); });
-  tally.add(relative_errors(up * std::exp2(-degree * kUp), plain, 2), floor_[0],
-            [&](std::int64_t) { return fmt::format("{}, gaussian times 2^{}", stage_.name, kUp); });
-  return finding("scale", subject_.scale_free, tally, 2, fmt::format("degree {:.3g}", std::round(degree * 1e6) / 1e6 + 0.0));
+  // Where an absolute constant is declared, what it does to small gradients is told and not judged.
+  tally.add(subject_.scale_free ? errors : errors.narrow(0, 0, 1), floor_[0], [&](std::int64_t i) {
+    return fmt::format("{}, gaussian times 2^{}", stage_.name,
+                       std::array{kLarger, 0.0, kSmall}[static_cast<std::size_t>(i)]);
+  });
+  std::string note = fmt::format("degree {:.3g}", std::round(measured * 1e6) / 1e6 + 0.0);
+  const double at_small = errors[2].item<double>();
+  if (at_small > kDecidingFloor) note += fmt::format(", {:.2g} off at norm 6e-7", at_small);
+  return finding("scale", subject_.degree.has_value() || subject_.scale_free, tally, 1, std::move(note));
 }
 
 Finding Probe::transpose() const {
@@ -181,9 +189,9 @@ Finding Probe::transpose() const {
   std::vector<at::Tensor> gradients;
   for (const at::Tensor& gradient : stage_.gradients) gradients.push_back(gradient.mT().contiguous());
   const Trajectory run = follow(rule_, gradients, stage_.block());  // the block is the same: fans come from its meaning
-  tally.add(relative_errors(run.direction.mT(), plain_.direction, 2), at::maximum(floor_, floor_of(run, "transpose")),
-            [&](std::int64_t i) { return place(i); });
-  const Symmetry symmetry = rule_.symmetry();
+  tally.add(relative_errors(run.direction.mT(), plain_.direction, 2),
+            at::maximum(floor_, floor_of(gradients, run.direction, "transpose")), [&](std::int64_t i) { return place(i); });
+  const Symmetry symmetry = claim_of(subject_);
   const bool claimed = symmetry.rows == symmetry.columns && symmetry.rows != Group::identity && !symmetry.shift;
   return finding("transpose", claimed, tally, 1);
 }
@@ -197,7 +205,7 @@ Finding Probe::fans() const {
   const auto claimed = subject_.fan_exponents.value_or(std::array{0.0, 0.0});
   const double error = std::exp2(std::abs(out - claimed[0]) + std::abs(in - claimed[1])) - 1;
   Tally tally;
-  tally.add(at::full({}, std::isnan(error) ? 0 : error, at::kDouble), floor_[0].view({}),
+  tally.add(at::full({}, std::isnan(error) ? 0 : error, at::kDouble), floor_[0],
             [&](std::int64_t) { return fmt::format("{}, gaussian, fans 256, 4", stage_.name); });
   const auto shown = [](double x) { return std::round(x * 1e3) / 1e3 + 0.0; };
   return finding("fans", subject_.fan_exponents.has_value(), tally, 1,

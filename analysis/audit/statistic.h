@@ -2,13 +2,11 @@
 // The statistic of an audit: how far an update rule is from commuting with a group element, in units of its own rounding.
 //
 //   error  e = ||Phi(gS, gG) - g Phi(S, G)||_F / ||Phi(S, G)||_F
-//   floor  f = max over draws of ||Phi(S o (1 + u r)) - Phi(S)||_F / ||Phi(S)||_F,  r uniform in [-1, 1], and at least u /
-//   2,
-//              u the unit roundoff of the first cast; five draws at (S, G) and one at each (gS, gG)
+//   floor  f = max over draws of ||Phi(S o (1 + u r)) - Phi(S, G)||_F / ||Phi(S, G)||_F,  r uniform in [-1, 1], and at least
+//              u / 2, u the unit roundoff of the first cast
 //   ratio  R = e / f
 //
-// The draws at gS are needed where S has exact zeros: multiplied by 1 + u r they stay zero, and the noise that the rotation
-// of a zero row leaves in the null space would be counted against the rule. u / 2 is the rounding of the result itself.
+// follow.h and probes.h say which draws there are, docs/audit.md why.
 
 #include <ATen/core/Tensor.h>
 

@@ -15,6 +15,7 @@ using Action = std::function<ExitCode()>;
 /// Adds a subcommand to `program`; when it is chosen, `action` is set.
 using AddCommand = void (*)(CLI::App& program, Action& action);
 
+void add_audit(CLI::App& program, Action& action);
 void add_data(CLI::App& program, Action& action);
 void add_doctor(CLI::App& program, Action& action);
 void add_exec(CLI::App& program, Action& action);

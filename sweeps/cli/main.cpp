@@ -13,8 +13,8 @@ namespace {
 
 using namespace equisweep;
 
-constexpr auto kCommands = std::to_array<AddCommand>(
-    {add_run, add_plan, add_validate, add_report, add_rules, add_models, add_data, add_export_hf, add_doctor, add_exec});
+constexpr auto kCommands = std::to_array<AddCommand>({add_run, add_plan, add_validate, add_report, add_rules, add_audit,
+                                                      add_models, add_data, add_export_hf, add_doctor, add_exec});
 
 constexpr const char* kDescription =
     "equisweep: does an update rule that respects a layer's symmetry beat a tuned AdamW?\n\n"
@@ -22,6 +22,7 @@ constexpr const char* kDescription =
     "  equisweep report demo                       write results/demo/report/index.html\n"
     "  equisweep plan sweeps/examples/demo.yaml    what would run, and what is done\n"
     "  equisweep rules                             every update rule with its equation\n"
+    "  equisweep audit                             does each rule keep the symmetry that it claims?\n"
     "  equisweep doctor                            what this machine offers\n";
 
 int parse_and_act(int argc, char** argv) {

@@ -1,0 +1,31 @@
+#pragma once
+// An audit on disk: JSON, and rows of a SQLite database (docs/audit.md describes both).
+
+#include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <vector>
+
+#include "analysis/audit/controls.h"
+
+namespace equisweep {
+
+struct AuditReport {
+  std::uint64_t seed = 0;
+  std::int64_t elements = 0;
+  std::string program;  ///< version and commit of what made it
+  std::vector<Finding> findings;
+  std::vector<Control> controls;
+
+  /// Every claim holds, and every control is as it must be.
+  bool passed() const;
+};
+
+/// Infinite numbers are written as null.
+nlohmann::json to_json(const AuditReport& report);
+
+/// Adds one row to `audits` and one a cell and control to `audit_cells` and `audit_controls`, in one transaction; the tables
+/// are made where they are missing. `file` is a database of equisweep, or is made. Throws DatabaseError.
+void write_database(const AuditReport& report, const std::filesystem::path& file);
+
+}  // namespace equisweep

@@ -1,0 +1,91 @@
+// equisweep audit through the real program: what it prints, what it writes, and its exit codes.
+
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/run_store.h"
+#include "tests/support/process.h"
+
+namespace equisweep::testing {
+namespace {
+
+using ::testing::HasSubstr;
+
+class AuditCommand : public ::testing::Test {
+ protected:
+  ProcessResult audit(std::vector<std::string> args) const {
+    args.insert(args.begin(), {EQUISWEEP_PROGRAM, "audit"});
+    return run_process(args, folder_.path(), {{"NO_COLOR", "1"}});
+  }
+  TemporaryFolder folder_;
+};
+
+TEST_F(AuditCommand, EveryRuleOfTheTableHoldsItsClaims) {
+  const ProcessResult run = audit({"--precision", "fp64,fp32", "--json", "audit.json", "--db", "audit.db"});
+  EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
+  const auto report = nlohmann::json::parse(read_text(folder_.path() / "audit.json"));
+  EXPECT_TRUE(report.at("passed").get<bool>());
+  std::set<std::string> rules;
+  std::int64_t cells = 0;
+  for (const auto& cell : report.at("cells")) {
+    ++cells;
+    const std::string subject = cell.at("subject");
+    rules.insert(subject.substr(0, subject.find(' ')));
+    EXPECT_GE(cell.at("samples").get<int>(), cell.at("decided").get<int>());
+    EXPECT_TRUE(cell.at("action") != "rows.orthogonal" || cell.at("elements") == 20);
+  }
+  EXPECT_EQ(rules, (std::set<std::string>{"adamw", "sgd", "sign", "muon", "scion", "ssd", "polargrad", "right_polar",
+                                          "left_polar", "row_norm", "col_norm", "hybrid"}));
+  for (const auto& control : report.at("controls")) EXPECT_TRUE(control.at("as_it_must").get<bool>()) << control.dump();
+
+  const auto db = open_read_only(folder_.path() / "audit.db");
+  EXPECT_EQ(db->execAndGet("SELECT count(*) FROM audit_cells").getInt64(), cells);
+  EXPECT_EQ(db->execAndGet("SELECT passed FROM audits").getInt(), 1);
+  // adamw ends at signed permutations on both sides, row_norm at signed permutations of units and rotations of features.
+  const auto verdict = [&](const std::string& subject, const std::string& action) {
+    SQLite::Statement q(*db, "SELECT verdict FROM audit_cells WHERE subject = ? AND action = ? AND precision = 'fp64'");
+    q.bind(1, subject);
+    q.bind(2, action);
+    return q.executeStep() ? q.getColumn(0).getString() : std::string("(none)");
+  };
+  EXPECT_EQ(verdict("adamw", "rows.signed_permutation"), "exact");
+  EXPECT_EQ(verdict("adamw", "rows.orthogonal"), "broken");
+  EXPECT_EQ(verdict("adamw", "features.orthogonal"), "broken");
+  EXPECT_EQ(verdict("row_norm", "rows.signed_permutation"), "exact");
+  EXPECT_EQ(verdict("row_norm", "rows.orthogonal"), "broken");
+  EXPECT_EQ(verdict("row_norm", "features.orthogonal"), "holds");
+  EXPECT_EQ(verdict("muon", "rows.orthogonal"), "holds");
+}
+
+TEST_F(AuditCommand, SameSeedSameBytesAndAnotherRunIsAdded) {
+  const std::vector<std::string> args = {"--rules", "sgd",  "--precision", "fp32",  "--seed",
+                                         "3",       "--db", "audit.db",    "--json"};
+  const auto with_file = [&](const std::string& file) {
+    std::vector<std::string> all = args;
+    all.push_back(file);
+    return audit(all);
+  };
+  const ProcessResult first = with_file("a.json"), second = with_file("b.json");
+  EXPECT_EQ(first.exit_code, 0) << first.out << first.err;
+  EXPECT_EQ(first.out, second.out);
+  EXPECT_EQ(read_text(folder_.path() / "a.json"), read_text(folder_.path() / "b.json"));
+  EXPECT_EQ(open_read_only(folder_.path() / "audit.db")->execAndGet("SELECT count(*) FROM audits").getInt(), 2);
+}
+
+TEST_F(AuditCommand, NamesWhatItDoesNotKnow) {
+  const ProcessResult rule = audit({"--rules", "mion"});
+  EXPECT_EQ(rule.exit_code, 2);
+  EXPECT_THAT(rule.err, HasSubstr("'mion'"));
+  EXPECT_THAT(rule.err, HasSubstr("muon"));
+  const ProcessResult precision = audit({"--precision", "fp46"});
+  EXPECT_EQ(precision.exit_code, 2);
+  EXPECT_THAT(precision.err, HasSubstr("did you mean 'fp64'"));
+  EXPECT_EQ(audit({"--rules", "sgd", "--precision", "fp64", "--db", "no/such/folder/audit.db"}).exit_code, 5);
+}
+
+}  // namespace
+}  // namespace equisweep::testing
