@@ -106,7 +106,7 @@ TEST(AuditGroups, RoundsOnceInEveryDtype) {
     const auto l = to_eigen(g.left).cast<long double>().eval(), r = to_eigen(g.right).cast<long double>().eval();
     const auto exact = (l * to_eigen(x.to(at::kDouble)).cast<long double>() * r.transpose()).eval();
     const auto error = (to_eigen(y.to(at::kDouble)).cast<long double>() - exact).cwiseAbs().eval();
-    EXPECT_TRUE((error.array() <= 1.001L * static_cast<long double>(unit) * exact.array().abs() + 1e-18L).all()) << dtype;
+    EXPECT_TRUE((error.array() <= 1.001L * static_cast<long double>(unit) * exact.array().abs() + 1e-17L).all()) << dtype;
   }
 }
 
@@ -116,8 +116,9 @@ TEST(AuditGroups, FixingOnesFixesOnesAndIsHaarOnTheRest) {
   double corner = 0, square = 0, trace = 0, trace_squares = 0;
   for (int seed = 0; seed < kDraws; ++seed) {
     const at::Tensor q = orthogonal_fixing_ones(n, static_cast<std::uint64_t>(seed));
-    EXPECT_LT(distance(q.sum(1), at::ones({n}, at::kDouble)), 1e-15);
-    EXPECT_LT(distance(q.sum(0), at::ones({n}, at::kDouble)), 1e-15);
+    // Three factors in double, some roundings each.
+    EXPECT_LT(distance(q.sum(1), at::ones({n}, at::kDouble)), 5e-15);
+    EXPECT_LT(distance(q.sum(0), at::ones({n}, at::kDouble)), 5e-15);
     // q = 11^T / n + B Q' B^T with B orthonormal on the complement: E q_00 = 1/n, E (q_00 - 1/n)^2 = |b|^4 / (n - 1) with
     // |b|^2 = 1 - 1/n, and trace q - 1 is the trace of Q', with mean 0 and mean square 1.
     const double inner = q[0][0].item<double>() - 1.0 / n, t = q.trace().item<double>() - 1;
