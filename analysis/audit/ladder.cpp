@@ -60,10 +60,7 @@ void compare(const AuditSubject& subject, const Stage& stage, const std::vector<
              const at::Tensor& expected, const at::Tensor& plain_floor, std::string_view what, Tally& tally) {
   const double u = first_cast(subject, stage.dtype());
   const at::Tensor direction = follow(*subject.rule, gradients, stage.block()).direction;
-  const std::int64_t draws = std::min(kMovedDraws, stage.elements);
-  std::vector<at::Tensor> drawn;
-  for (const at::Tensor& gradient : gradients) drawn.push_back(gradient.narrow(0, 0, draws));
-  const at::Tensor moved_floor = rounding_floor(*subject.rule, drawn, direction.narrow(0, 0, draws), stage.block(),
+  const at::Tensor moved_floor = rounding_floor(*subject.rule, gradients, direction, stage.block(),
                                                 floor_of_moved(u, derive_seed(stage.seed, what)), 2);
   const std::int64_t inputs = gradients[0].size(-3);
   tally.add(relative_errors(direction, expected, 2), at::maximum(plain_floor, moved_floor.amax(0)), [&](std::int64_t i) {

@@ -15,11 +15,9 @@
 
 namespace equisweep {
 
-/// Draws at (S, G): five to nearest and one in either directed rounding; and at the first kMovedDraws of the (gS, gG), one
-/// each, rounded up. The floor of a sample is the largest of all of them: along an orbit an equivariant rule rounds alike,
-/// and where one number is at stake, as the norm of a single column, the largest error of 20 elements has to be held against
-/// nearly as many draws.
-inline constexpr std::int64_t kMovedDraws = 8;
+/// Draws at (S, G): five to nearest and one in either directed rounding; and at each (gS, gG) one, rounded up. The floor of
+/// a sample is the largest of all of them: along an orbit an equivariant rule rounds alike, and where one number is at
+/// stake, as the norm of a single column, the largest error of 20 elements has to be held against as many draws.
 FloorDraws floor_of_plain(double u, std::uint64_t seed);
 FloorDraws floor_of_moved(double u, std::uint64_t seed);
 

@@ -48,16 +48,18 @@ void Tally::add(const at::Tensor& error, const at::Tensor& floor, const std::fun
     if (std::isnan(e[i])) continue;
     const double ratio = e[i] == 0 ? 0 : std::isfinite(e[i]) ? e[i] / f[i] : std::numeric_limits<double>::infinity();
     any_error_ = any_error_ || e[i] != 0;
-    if (f[i] <= kDecidingFloor) {
-      worst_.least_error = worst_.decided == 0 ? e[i] : std::min(worst_.least_error, e[i]);
-      ++worst_.decided;
-    }
-    if (worst_.samples++ == 0 || ratio > worst_.ratio) {
+    const bool decides = f[i] <= kDecidingFloor || std::isinf(e[i]);
+    if (decides) worst_.least_error = worst_.decided == 0 ? e[i] : std::min(worst_.least_error, e[i]);
+    // The first sample that decides takes the place of any that does not.
+    if (worst_.samples == 0 || (decides && worst_.decided == 0) ||
+        (decides == (worst_.decided > 0) && ratio > worst_.ratio)) {
       worst_.error = e[i];
       worst_.floor = f[i];
       worst_.ratio = ratio;
       worst_.worst = place(i);
     }
+    ++worst_.samples;
+    worst_.decided += decides ? 1 : 0;
   }
 }
 
@@ -66,12 +68,14 @@ Cell Tally::judge(std::int64_t elements) const {
   cell.elements = elements;
   if (cell.samples > 0 && !any_error_) {
     cell.verdict = Verdict::exact;
+  } else if (cell.decided == 0) {
+    cell.verdict = Verdict::undecided;
   } else if (cell.ratio > kBrokenAbove) {
     cell.verdict = Verdict::broken;
   } else if (cell.ratio >= kHoldsBelow) {
     cell.verdict = Verdict::inspect;
   } else {
-    cell.verdict = cell.decided > 0 ? Verdict::holds : Verdict::undecided;
+    cell.verdict = Verdict::holds;
   }
   return cell;
 }

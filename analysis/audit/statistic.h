@@ -19,8 +19,8 @@ namespace equisweep {
 
 enum class Verdict {
   exact,      ///< e = 0 in every sample
-  holds,      ///< R < 5, and at least one sample decides
-  undecided,  ///< R < 5, but every floor is so high that a break would not show: rounding decides the direction
+  holds,      ///< R < 5
+  undecided,  ///< no sample decides: every floor is so high that a break would not show
   inspect,    ///< 5 <= R <= 30
   broken,     ///< R > 30, or a result that is not finite
 };
@@ -29,7 +29,8 @@ std::string_view name_of(Verdict verdict);
 
 inline constexpr double kHoldsBelow = 5, kBrokenAbove = 30;
 
-/// A sample decides if an error of 100% would be called broken: f <= 1 / 30.
+/// A sample decides if an error of 100% would be called broken: f <= 1 / 30. One that does not decides neither for nor
+/// against: the verdict is that of the others.
 inline constexpr double kDecidingFloor = 1 / kBrokenAbove;
 
 /// Unit roundoff of a dtype, as audit.md counts it: 2^-53, 2^-24, 2^-11 (fp16), 2^-9 (bf16).
@@ -38,7 +39,7 @@ double unit_roundoff(at::ScalarType dtype);
 /// One cell of the matrix: the worst over shapes, inputs and group elements.
 struct Cell {
   Verdict verdict = Verdict::undecided;
-  double error = 0, floor = 0, ratio = 0;  ///< of the worst sample; the ratio may be infinite
+  double error = 0, floor = 0, ratio = 0;  ///< of the worst sample that decides, if one does; the ratio may be infinite
   std::int64_t elements = 0;               ///< group elements tried on each input
   std::int64_t samples = 0, decided = 0;   ///< samples with a direction, and those that decide
   double least_error = 0;                  ///< the smallest error of a deciding sample: what a control must exceed

@@ -1,5 +1,6 @@
 // Every generator against the axioms of a group and against what defines its own.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <Eigen/Core>
@@ -111,6 +112,7 @@ TEST(AuditGroups, RoundsOnceInEveryDtype) {
 }
 
 TEST(AuditGroups, FixingOnesFixesOnesAndIsHaarOnTheRest) {
+  at::set_num_threads(1);  // matrices this small only wait for a second thread
   constexpr std::int64_t n = 4;
   constexpr int kDraws = 3000;
   double corner = 0, square = 0, trace = 0, trace_squares = 0;
@@ -138,6 +140,7 @@ TEST(AuditGroups, FixingOnesFixesOnesAndIsHaarOnTheRest) {
 // The trace of a Haar element of O(4) in each block has mean 0 and mean square 1; blocks are independent and off-diagonal
 // blocks vanish.
 TEST(AuditGroups, BlockOrthogonalKeepsHeadsApart) {
+  at::set_num_threads(1);  // matrices this small only wait for a second thread
   constexpr int kDraws = 2000;
   double traces = 0, squares = 0, products = 0;
   for (int seed = 0; seed < kDraws; ++seed) {

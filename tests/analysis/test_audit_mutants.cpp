@@ -1,5 +1,6 @@
 // Six kinds of wrong rules, and the column of the audit that finds each. The right version of each passes beside it, and no
 // other column complains: so each test also says what the other instruments cannot see.
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

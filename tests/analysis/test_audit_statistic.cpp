@@ -39,6 +39,10 @@ TEST(AuditStatistic, Verdicts) {
   EXPECT_EQ(judge({inf}, {1}).verdict, Verdict::broken);
   // With a floor above 1/30 an error of 100% would still be called rounding: such samples cannot acquit.
   EXPECT_EQ(judge({0.1}, {0.05}).verdict, Verdict::undecided);
+  EXPECT_EQ(judge({0.9}, {0.05}).verdict, Verdict::undecided);  // nor convict
+  EXPECT_EQ(judge({0.9, 1e-16, 0.9}, {0.05, 1e-16, 0.05}).verdict, Verdict::holds);
+  EXPECT_EQ(judge({1e-16, 0.9}, {1e-16, 0.05}).worst, "sample 0");
+  EXPECT_EQ(judge({inf, 1e-16}, {inf, 1e-16}).verdict, Verdict::broken);
   EXPECT_EQ(judge({0.1, 1e-3}, {0.05, 1e-3}).verdict, Verdict::holds);
   EXPECT_EQ(judge({0.9}, {0.01}).verdict, Verdict::broken);
   EXPECT_EQ(judge({nan}, {nan}).verdict, Verdict::undecided);
