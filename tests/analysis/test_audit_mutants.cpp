@@ -38,6 +38,7 @@ AuditSubject polar_subject(const PolarRule& rule) {
 std::vector<std::string> failing(const AuditSubject& subject) {
   AuditOptions options;
   options.precisions = {at::kDouble};
+  options.elements = 5;
   std::vector<std::string> columns;
   for (const Finding& finding : audit({subject}, options))
     if (finding.failed()) columns.push_back(finding.column);
