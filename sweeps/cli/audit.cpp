@@ -281,7 +281,7 @@ void add_audit(CLI::App& program, Action& action) {
   command->add_option("--precision", options->precisions, "fp64, fp32, bf16")->delimiter(',')->capture_default_str();
   command->add_option("--seed", options->seed, "of every group element, gradient and perturbation")->capture_default_str();
   command->add_option("--elements", options->elements, "of each group; fewer for a quick look")
-      ->check(CLI::Range(1, 1000))
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}))
       ->capture_default_str();
   command->add_option("--json", options->json_file, "write every cell to this file");
   command->add_option("--db", options->database, "add every cell to this SQLite database");
