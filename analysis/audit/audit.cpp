@@ -57,8 +57,9 @@ std::vector<Finding> audit(const std::vector<AuditSubject>& subjects, const Audi
       for (std::size_t i = next++; i < subjects.size(); i = next++) try {
           std::vector<Finding>& result = results[p * subjects.size() + i];
           result = audit_subject(subjects[i], stages);
-          if (!subjects[i].through_views) continue;
-          for (Finding& finding : audit_views(subjects[i], dtype, options)) result.push_back(std::move(finding));
+          if (subjects[i].through_views)
+            for (Finding& finding : audit_views(subjects[i], dtype, options)) result.push_back(std::move(finding));
+          for (Finding& finding : result) finding.must_decide = first_cast(subjects[i], dtype) <= unit_roundoff(at::kFloat);
         } catch (...) {
           const std::lock_guard lock(error_mutex);
           error = std::current_exception();

@@ -56,8 +56,12 @@ struct Finding {
   std::string view;    ///< "heads_rows/heads" where a view is audited, else empty
   bool claimed = false;
   Cell cell;
-  std::string note;  ///< what was measured beside the statistic, e.g. "degree 1"
-  bool failed() const { return claimed && (cell.verdict == Verdict::broken || cell.verdict == Verdict::inspect); }
+  std::string note;          ///< what was measured beside the statistic, e.g. "degree 1"
+  bool must_decide = false;  ///< the first cast is not narrower than fp32: no right rule leaves everything to rounding
+  bool failed() const {
+    return claimed && (cell.verdict == Verdict::broken || cell.verdict == Verdict::inspect ||
+                       (cell.verdict == Verdict::undecided && must_decide && cell.samples > 0));
+  }
 };
 
 struct AuditOptions {

@@ -19,7 +19,6 @@ using nlohmann::json;
 struct Options {
   std::vector<std::string> rules, precisions = {"fp64", "fp32", "bf16"};
   std::uint64_t seed = 0;
-  std::int64_t elements = AuditOptions().elements;
   std::filesystem::path json_file, database;
 };
 
@@ -152,7 +151,7 @@ std::string cell_text(const Finding& finding) {
     case Verdict::holds:
       return unclaimed(fmt::format("{:.1f}", cell.ratio));
     case Verdict::undecided:
-      return unclaimed("?");
+      return finding.failed() ? "UNDECIDED" : unclaimed("?");
     case Verdict::inspect:
       return finding.claimed ? fmt::format("INSPECT {:.0f}", cell.ratio) : fmt::format("(R{:.0f})", cell.ratio);
     case Verdict::broken:
@@ -223,7 +222,6 @@ ExitCode act_on(const Options& options) {
   const std::vector<AuditSubject> subjects = subjects_of(options.rules);
   AuditOptions audit_options;
   audit_options.seed = options.seed;
-  audit_options.elements = options.elements;
   for (const std::string& name : options.precisions) audit_options.precisions.push_back(precision_from_name(name));
   audit_options.threads = std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1, 8);
   AuditReport report;
@@ -280,9 +278,6 @@ void add_audit(CLI::App& program, Action& action) {
   command->add_option("--rules", options->rules, "names of rules; all of them if left out")->delimiter(',');
   command->add_option("--precision", options->precisions, "fp64, fp32, bf16")->delimiter(',')->capture_default_str();
   command->add_option("--seed", options->seed, "of every group element, gradient and perturbation")->capture_default_str();
-  command->add_option("--elements", options->elements, "of each group; fewer for a quick look")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}))
-      ->capture_default_str();
   command->add_option("--json", options->json_file, "write every cell to this file");
   command->add_option("--db", options->database, "add every cell to this SQLite database");
   command->callback([&action, options] { action = [options] { return act_on(*options); }; });

@@ -15,6 +15,9 @@ namespace {
 
 using ::testing::HasSubstr;
 
+// All but muon, which comes with every polar method and takes as long as the others together.
+constexpr const char* kRules = "adamw,sgd,sign,scion,ssd,polargrad,right_polar,left_polar,row_norm,col_norm,hybrid";
+
 class AuditCommand : public ::testing::Test {
  protected:
   ProcessResult audit(std::vector<std::string> args) const {
@@ -24,8 +27,8 @@ class AuditCommand : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(AuditCommand, EveryRuleOfTheTableHoldsItsClaims) {
-  const ProcessResult run = audit({"--precision", "fp64", "--elements", "2", "--json", "audit.json", "--db", "audit.db"});
+TEST_F(AuditCommand, RulesOfTheTableHoldTheirClaims) {
+  const ProcessResult run = audit({"--precision", "fp64", "--rules", kRules, "--json", "audit.json", "--db", "audit.db"});
   EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
   const auto report = nlohmann::json::parse(read_text(folder_.path() / "audit.json"));
   EXPECT_TRUE(report.at("passed").get<bool>());
@@ -36,10 +39,10 @@ TEST_F(AuditCommand, EveryRuleOfTheTableHoldsItsClaims) {
     const std::string subject = cell.at("subject");
     rules.insert(subject.substr(0, subject.find(' ')));
     EXPECT_GE(cell.at("samples").get<int>(), cell.at("decided").get<int>());
-    EXPECT_TRUE(cell.at("action") != "rows.orthogonal" || cell.at("elements") == 2);
+    EXPECT_TRUE(cell.at("action") != "rows.orthogonal" || cell.at("elements") == 20);
   }
-  EXPECT_EQ(rules, (std::set<std::string>{"adamw", "sgd", "sign", "muon", "scion", "ssd", "polargrad", "right_polar",
-                                          "left_polar", "row_norm", "col_norm", "hybrid"}));
+  EXPECT_EQ(rules, (std::set<std::string>{"adamw", "sgd", "sign", "scion", "ssd", "polargrad", "right_polar", "left_polar",
+                                          "row_norm", "col_norm", "hybrid"}));
   for (const auto& control : report.at("controls")) EXPECT_TRUE(control.at("as_it_must").get<bool>()) << control.dump();
 
   const auto db = open_read_only(folder_.path() / "audit.db");
@@ -58,7 +61,7 @@ TEST_F(AuditCommand, EveryRuleOfTheTableHoldsItsClaims) {
   EXPECT_EQ(verdict("row_norm", "rows.signed_permutation"), "exact");
   EXPECT_EQ(verdict("row_norm", "rows.orthogonal"), "broken");
   EXPECT_EQ(verdict("row_norm", "features.orthogonal"), "holds");
-  EXPECT_EQ(verdict("muon", "rows.orthogonal"), "holds");
+  EXPECT_EQ(verdict("left_polar", "rows.orthogonal"), "holds");
 }
 
 TEST_F(AuditCommand, SameSeedSameBytesAndAnotherRunIsAdded) {
