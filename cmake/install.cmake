@@ -5,7 +5,7 @@ get_property(libraries GLOBAL PROPERTY EQUISWEEP_LIBRARIES)
 install(TARGETS ${libraries} EXPORT equisweep-targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 # The installed program finds LibTorch where the build found it.
-set_target_properties(equisweep PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
+set_target_properties(equisweep PROPERTIES INSTALL_RPATH ${TORCH_INSTALL_PREFIX}/lib)
 install(TARGETS equisweep RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 foreach(folder core optimizers models analysis sweeps)
   install(DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/equisweep

@@ -1,28 +1,53 @@
-# equisweep_library(NAME SOURCES ... [PLAIN ...] LINK ...): one library a folder.
-# SOURCES use tensors and share one precompiled header; PLAIN sources do not, and compile without it.
+# One library a folder. Its files come in two kinds: SOURCES use tensors, PLAIN files do not, and each kind shares a
+# precompiled header, because on two cores the build is mostly the parsing of LibTorch and of nlohmann/json.
 
 # torch/torch.h would cost 6 to 16 s a file even when precompiled; these two are all that the code needs.
-add_library(equisweep_pch OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
-target_link_libraries(equisweep_pch PRIVATE equisweep_torch equisweep_warnings)
-target_precompile_headers(equisweep_pch PRIVATE <torch/types.h> <torch/csrc/autograd/custom_function.h>)
+set(EQUISWEEP_TENSOR_HEADERS <torch/types.h> <torch/csrc/autograd/custom_function.h> <nlohmann/json.hpp> <fmt/format.h>)
+set(EQUISWEEP_PLAIN_HEADERS <nlohmann/json.hpp> <fmt/format.h> <algorithm> <array> <charconv> <chrono> <cmath> <filesystem>
+    <fstream> <functional> <map> <memory> <optional> <set> <span> <string> <string_view> <unordered_map> <vector>)
 
-function(equisweep_target_settings target)
-  target_link_libraries(${target} PRIVATE $<BUILD_INTERFACE:equisweep_warnings>)
-  target_precompile_headers(${target} REUSE_FROM equisweep_pch)
+# equisweep_precompiled(NAME HEADERS ... [LINK ...] [OPTIONS ...]): a precompiled header that other targets reuse.
+function(equisweep_precompiled name)
+  cmake_parse_arguments(ARG "" "" "HEADERS;LINK;OPTIONS" ${ARGN})
+  add_library(${name} OBJECT ${PROJECT_SOURCE_DIR}/cmake/pch.cpp)
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} equisweep_torch nlohmann_json::nlohmann_json equisweep_warnings)
+  target_compile_options(${name} PRIVATE ${ARG_OPTIONS})
+  target_precompile_headers(${name} PRIVATE ${ARG_HEADERS})
 endfunction()
 
+# equisweep_objects(NAME PCH ... SOURCES ... LINK ... [OPTIONS ...]): compiles sources with a precompiled header of
+# equisweep_precompiled(); makes no target where there are none.
+function(equisweep_objects name)
+  cmake_parse_arguments(ARG "" "PCH" "SOURCES;LINK;OPTIONS" ${ARGN})
+  if(NOT ARG_SOURCES)
+    return()
+  endif()
+  add_library(${name} OBJECT ${ARG_SOURCES})
+  target_include_directories(${name} PRIVATE ${PROJECT_SOURCE_DIR})
+  target_link_libraries(${name} PRIVATE ${ARG_LINK} equisweep_torch equisweep_warnings)  # the macros of the header's owner
+  target_compile_options(${name} PRIVATE ${ARG_OPTIONS})
+  target_precompile_headers(${name} REUSE_FROM ${ARG_PCH})
+endfunction()
+
+equisweep_precompiled(equisweep_pch HEADERS ${EQUISWEEP_PLAIN_HEADERS})
+equisweep_precompiled(equisweep_tensor_pch HEADERS ${EQUISWEEP_TENSOR_HEADERS})
+
+# equisweep_library(NAME SOURCES ... [PLAIN ...] LINK ...)
 function(equisweep_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;PLAIN;LINK" ${ARGN})
   set(target equisweep_${name})
-  add_library(${target} STATIC ${ARG_SOURCES} ${ARG_PLAIN})
+  equisweep_objects(${target}_plain PCH equisweep_pch SOURCES ${ARG_PLAIN} LINK ${ARG_LINK})
+  add_library(${target} STATIC ${ARG_SOURCES})
+  if(TARGET ${target}_plain)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_plain>)
+  endif()
   add_library(equisweep::${name} ALIAS ${target})
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${name})
   target_include_directories(${target} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}>
                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/equisweep>
                              $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_compile_features(${target} PUBLIC cxx_std_20)
-  target_link_libraries(${target} PUBLIC ${ARG_LINK})
-  equisweep_target_settings(${target})
-  set_source_files_properties(${ARG_PLAIN} PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  target_link_libraries(${target} PUBLIC ${ARG_LINK} PRIVATE $<BUILD_INTERFACE:equisweep_warnings>)
+  target_precompile_headers(${target} REUSE_FROM equisweep_tensor_pch)
   set_property(GLOBAL APPEND PROPERTY EQUISWEEP_LIBRARIES ${target})
 endfunction()

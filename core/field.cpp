@@ -41,7 +41,12 @@ std::string show(const json& value) {
 std::string bounds(const Field& field) {
   std::string text;
   if (std::isfinite(field.min)) text += fmt::format(" {} {}", field.above_min ? ">" : ">=", field.min);
-  if (std::isfinite(field.max)) text += fmt::format("{} <= {}", text.empty() ? "" : " and", field.max);
+  if (field.max < std::numeric_limits<double>::max()) {
+    const char* before = text.empty() ? "" : " and";
+    const double above = std::nextafter(field.max, std::numeric_limits<double>::infinity());
+    const bool open = field.kind != FieldKind::integer && above == std::rint(above) && field.max != std::rint(field.max);
+    text += open ? fmt::format("{} < {}", before, above) : fmt::format("{} <= {}", before, field.max);
+  }
   return text;
 }
 

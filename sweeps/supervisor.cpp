@@ -90,6 +90,7 @@ class Supervisor {
                        .config = canonical(job.config)});
     }
     store_.set_plan(cells);
+    if (options.only) std::erase_if(jobs_, [&](const Job& job) { return !options.only->contains(job.id); });
     for (const Device& device : options.devices) {
       for (int i = 0; i < device.slots; ++i) free_.push_back(&device);
     }

@@ -11,6 +11,8 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -25,10 +27,11 @@
 namespace equisweep {
 
 struct RunOptions {
-  std::filesystem::path results = "results";     ///< folder of all sweeps
-  std::vector<Device> devices = {};              ///< find_devices(); at least one slot
-  std::map<std::string, std::string> meta = {};  ///< kept in sweep.db: sweep file as written, notes, program version, ...
-  bool fail_fast = false;                        ///< start nothing more once a job has failed
+  std::filesystem::path results = "results";       ///< folder of all sweeps
+  std::vector<Device> devices = {};                ///< find_devices(); at least one slot
+  std::map<std::string, std::string> meta = {};    ///< kept in sweep.db: sweep file as written, notes, program version, ...
+  bool fail_fast = false;                          ///< start nothing more once a job has failed
+  std::optional<std::set<std::string>> only = {};  ///< ids of the jobs to run; the others stay in the plan
 };
 
 /// What the supervisor takes from its surroundings; the tests bring their own.

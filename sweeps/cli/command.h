@@ -27,6 +27,19 @@ void add_rules(CLI::App& program, Action& action);
 void add_run(CLI::App& program, Action& action);
 void add_validate(CLI::App& program, Action& action);
 
+/// The named stacks: `equisweep rules --stacks`.
+ExitCode print_named_stacks(bool json);
+
+/// Adds the options that choose a sweep: its file, `--set` and, where `only` is given, `--only`.
+inline void add_sweep_options(CLI::App& command, std::filesystem::path& file, std::vector<std::string>& sets,
+                              std::vector<std::string>* only = nullptr) {
+  command.add_option("file", file, "sweep file")->required();
+  command.add_option("--set", sets, "override a value: --set train.steps=10")->type_name("PATH=VALUE");
+  if (only)
+    command.add_option("--only", *only, "only these jobs, e.g. stack=muon,seed=0; several of them add up")
+        ->type_name("AXIS=VALUE,...");
+}
+
 /// Adds `--results DIR`: where sweeps and prepared corpora live; default `results`, or $EQUISWEEP_RESULTS.
 inline void add_results_option(CLI::App& command, std::filesystem::path& results) {
   command.add_option("--results", results, "folder of all sweeps and prepared corpora")

@@ -14,7 +14,7 @@ namespace {
 
 struct PlanOptions {
   std::filesystem::path file, results;
-  std::vector<std::string> sets;
+  std::vector<std::string> sets, only;
   bool json = false, ids = false;
 };
 
@@ -35,7 +35,7 @@ void print_table(const std::vector<Job>& jobs, const std::map<std::string, RunSt
 
 ExitCode plan(const PlanOptions& options) {
   const SweepSpec spec = read_sweep_file(options.file, options.sets);
-  const std::vector<Job> jobs = expand(spec);
+  const std::vector<Job> jobs = select(spec, expand(spec), options.only);
   const auto states = recorded_states(options.results / spec.name);
   const PlanSummary summary = summarize(spec, jobs);
   if (options.ids) {
@@ -77,10 +77,10 @@ void add_plan(CLI::App& program, Action& action) {
       program.add_subcommand("plan",
                              "The jobs of a sweep file: what would run, how much it is, and what is already done.\n\n"
                              "  equisweep plan sweeps/examples/demo.yaml\n"
-                             "  equisweep plan sweeps/examples/demo.yaml --set grid.seed=[0,1,2] --json\n");
+                             "  equisweep plan sweeps/examples/demo.yaml --set grid.seed=[0,1,2] --json\n"
+                             "  equisweep plan sweeps/examples/demo.yaml --only stack=muon,seed=0 --ids\n");
   auto options = std::make_shared<PlanOptions>();
-  command->add_option("file", options->file, "sweep file")->required();
-  command->add_option("--set", options->sets, "override a value: --set train.steps=10")->type_name("PATH=VALUE");
+  add_sweep_options(*command, options->file, options->sets, &options->only);
   command->add_flag("--json", options->json, "every job with its resolved config");
   command->add_flag("--ids", options->ids, "job ids only");
   add_results_option(*command, options->results);

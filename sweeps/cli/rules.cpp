@@ -135,12 +135,16 @@ void add_rules(CLI::App& program, Action& action) {
       "The update rules: equation, symmetry, options, source.\n\n"
       "  equisweep rules\n"
       "  equisweep rules show muon\n"
+      "  equisweep rules --stacks                   the stacks that a sweep file can extend as builtin/NAME\n"
       "  equisweep rules verify recordings/         replay updates recorded from another implementation\n");
   command->require_subcommand(0, 1);
   auto json = std::make_shared<bool>(false);
   command->add_flag("--json", *json, "machine-readable");
-  command->callback([&action, command, json] {
-    if (command->get_subcommands().empty()) action = [json] { return list(*json); };
+  auto stacks = std::make_shared<bool>(false);
+  command->add_flag("--stacks", *stacks, "the named stacks instead: which rule serves which role, with starting rates");
+  command->callback([&action, command, json, stacks] {
+    if (command->get_subcommands().empty())
+      action = [json, stacks] { return *stacks ? print_named_stacks(*json) : list(*json); };
   });
 
   CLI::App* show_command = command->add_subcommand("show", "One rule in full.\n\n  equisweep rules show row_norm\n");

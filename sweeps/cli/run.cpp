@@ -18,7 +18,7 @@ namespace {
 
 struct Options {
   std::filesystem::path file, results;
-  std::vector<std::string> sets;
+  std::vector<std::string> sets, only;
   std::optional<int> jobs;
   std::string gpus;
   bool dry_run = false, fail_fast = false;
@@ -68,17 +68,21 @@ ExitCode show(const SweepSpec& spec, const std::vector<Job>& jobs, const Options
 
 ExitCode run(const Options& options) {
   const SweepSpec spec = read_sweep_file(options.file, options.sets);
-  const std::vector<Job> jobs = expand(spec);
+  const std::vector<Job> jobs = expand(spec), chosen = select(spec, jobs, options.only);
   const std::vector<Device> devices =
-      find_devices(machine(cuda_device_count()), {.jobs = options.jobs, .gpus = options.gpus}, jobs.size());
-  if (options.dry_run) return show(spec, jobs, options, devices);
+      find_devices(machine(cuda_device_count()), {.jobs = options.jobs, .gpus = options.gpus}, chosen.size());
+  if (options.dry_run) return show(spec, chosen, options, devices);
   std::filesystem::create_directories(options.results);
-  prepare_corpora(jobs, spec.init_from, corpora_folder(options.results));
+  prepare_corpora(chosen, spec.init_from, corpora_folder(options.results));
 
   RunOptions run_options;
   run_options.results = options.results;
   run_options.devices = devices;
   run_options.fail_fast = options.fail_fast;
+  if (!options.only.empty()) {
+    run_options.only.emplace();
+    for (const Job& job : chosen) run_options.only->insert(job.id);
+  }
   run_options.meta = {{"name", spec.name},
                       {"notes", spec.notes},
                       {"file", spec.text},
@@ -100,10 +104,10 @@ void add_run(CLI::App& program, Action& action) {
                                              "the end of their step; three times: kill them.\n\n"
                                              "  equisweep run sweeps/examples/demo.yaml\n"
                                              "  equisweep run sweeps/examples/demo.yaml --set grid.seed=[0,1,2] --jobs 2\n"
-                                             "  equisweep run sweeps/examples/demo.yaml --gpus 0,2-3\n");
+                                             "  equisweep run sweeps/examples/demo.yaml --gpus 0,2-3\n"
+                                             "  equisweep run sweeps/examples/demo.yaml --only stack=muon,seed=0\n");
   auto options = std::make_shared<Options>();
-  command->add_option("file", options->file, "sweep file")->required();
-  command->add_option("--set", options->sets, "override a value: --set train.steps=10")->type_name("PATH=VALUE");
+  add_sweep_options(*command, options->file, options->sets, &options->only);
   command->add_option("--jobs", options->jobs, "how many jobs at a time; default: one a core, or one a GPU")
       ->check(CLI::PositiveNumber);
   command->add_option("--gpus", options->gpus, "which GPUs: 0,2-3, names (GPU-..., MIG-...), or none; default: all")

@@ -13,8 +13,7 @@ void add_validate(CLI::App& program, Action& action) {
                              "  equisweep validate sweeps/examples/demo.yaml\n");
   auto file = std::make_shared<std::filesystem::path>();
   auto sets = std::make_shared<std::vector<std::string>>();
-  command->add_option("file", *file, "sweep file")->required();
-  command->add_option("--set", *sets, "override a value: --set train.steps=10")->type_name("PATH=VALUE");
+  add_sweep_options(*command, *file, *sets);
   command->callback([&action, file, sets] {
     action = [file, sets] {
       const SweepSpec spec = read_sweep_file(*file, *sets);

@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
+#include "models/models.h"
 #include "optimizers/optimizer.h"
 #include "sweeps/file/stacks.h"
 
@@ -17,93 +19,102 @@ namespace {
 // More variants of one entry than this are checked when the plan is expanded, which has its own limit.
 constexpr std::int64_t kMaxCheckedVariants = 10'000;
 
-struct Checked {
-  std::string name;
-  SourcePosition where;
-  std::vector<json> kinds;  ///< one complete entry of each kind, see kind_of()
-};
-
 /// What assign_roles() looks at beside the names of entries: matrix rules are refused for vectors, centred ones where a
 /// shift is no symmetry.
 std::string kind_of(const json& entry) {
   return fmt::format("{} {}", entry.at("rule").get<std::string>(), entry.value("centered", false));
 }
 
-std::vector<Checked> complete_entries(const StackSpec& stack, Problems& problems, bool& whole) {
-  std::vector<Checked> entries;
-  for (const StackEntry& entry : stack.entries) {
-    if (entry.broken || count_variants(entry, kMaxCheckedVariants) > kMaxCheckedVariants) {
-      whole = false;
-      continue;
-    }
-    try {
-      Checked checked{.name = entry.name, .where = entry.where, .kinds = {}};
-      std::set<std::string> kinds;
-      for (EntryVariant& variant : expand_entry(stack, entry))
-        if (kinds.insert(kind_of(variant.entry)).second) checked.kinds.push_back(std::move(variant.entry));
-      entries.push_back(std::move(checked));
-    } catch (const UsageError& e) {
-      whole = false;
-      for (const Problem& p : e.problems()) problems.add(p.where, p.what, p.allowed, p.nearest);
-    }
-  }
-  return entries;
-}
+class StackChecker {
+ public:
+  StackChecker(const StackSpec& stack, Problems& problems) : stack_(stack), problems_(problems) {}
 
-/// One stack for each combination of kinds (the first thousand of them).
-std::vector<json> stacks_by_kind(const std::vector<Checked>& entries) {
-  std::vector<json> stacks = {json::object()};
-  for (const Checked& entry : entries) {
-    std::vector<json> next;
-    for (const json& stack : stacks)
-      for (const json& variant : entry.kinds) {
-        next.push_back(stack);
-        next.back()[entry.name] = variant;
-      }
-    stacks = std::move(next);
-    if (stacks.size() > 1000) stacks.resize(1000);
+  /// Every option of every entry, whether a weight uses it or not.
+  void check_options() {
+    for (const StackEntry& entry : stack_.entries)
+      for (const Architecture& architecture : architectures())
+        if (has_value(entry, architecture.name)) kinds(entry, std::string(architecture.name));
   }
-  return stacks;
-}
 
-void check_against_models(const StackSpec& stack, const std::vector<Checked>& entries, const std::vector<ModelSpec>& models,
-                          Problems& problems) {
-  const std::string path = "stacks." + stack.name;
-  std::set<std::string> used, names;
-  for (const json& candidate : stacks_by_kind(entries)) {
+  /// The roles of each model are all claimed, by rules that can serve them, and every entry of the file is used.
+  void check_against(const std::vector<ModelSpec>& models) {
+    std::set<std::string> used, names;
     for (const ModelSpec& model : models) {
-      try {
-        const auto claims = assign_roles(candidate, model.roles, /*allow_unused=*/true);
-        for (const auto& [role, entry] : claims) {
-          used.insert(entry);
-          names.emplace(name_of(role));
+      for (const Role role : model.roles) names.emplace(name_of(role));
+      for (const StackEntry* entry : used_entries(stack_, model.roles)) used.insert(entry->name);
+      if (!check_model(model)) return;
+    }
+    for (const StackEntry& entry : stack_.entries)
+      if (!used.contains(entry.name) && !entry.optional) {
+        const std::vector<std::string> roles(names.begin(), names.end());
+        problems_.add(
+            entry.where,
+            fmt::format("stacks.{}.{}: no weight of any model of the sweep is left for this entry", stack_.name, entry.name),
+            "entries for the roles of the models: " + join(roles));
+      }
+  }
+
+ private:
+  static bool has_value(const StackEntry& entry, std::string_view architecture) {
+    return std::all_of(entry.options.begin(), entry.options.end(), [&](const StackOption& option) {
+      const json& first = option.values[0];
+      return !first.is_object() || first.begin().value().contains(architecture);
+    });
+  }
+
+  /// One complete entry of each kind, by kind; empty where a problem was reported or there are too many to look at now.
+  std::map<std::string, json> kinds(const StackEntry& entry, const std::string& architecture) {
+    std::map<std::string, json> result;
+    if (entry.broken || count_variants(entry, kMaxCheckedVariants) > kMaxCheckedVariants) return result;
+    try {
+      for (EntryVariant& variant : expand_entry(stack_, entry, architecture))
+        result.emplace(kind_of(variant.entry), std::move(variant.entry));
+    } catch (const UsageError& e) {
+      for (const Problem& p : e.problems()) problems_.add(p.where, p.what, p.allowed, p.nearest);
+    }
+    return result;
+  }
+
+  /// Every combination of kinds (the first thousand of them); false where a problem was reported.
+  bool check_model(const ModelSpec& model) {
+    std::vector<json> candidates = {json::object()};
+    for (const StackEntry* entry : used_entries(stack_, model.roles)) {
+      std::vector<json> next;
+      for (const auto& [kind, complete] : kinds(*entry, model.config.at("architecture")))
+        for (const json& candidate : candidates) {
+          next.push_back(candidate);
+          next.back()[entry->name] = complete;
         }
+      if (next.empty()) return false;
+      candidates = std::move(next);
+      if (candidates.size() > 1000) candidates.resize(1000);
+    }
+    for (const json& candidate : candidates) {
+      try {
+        assign_roles(candidate, model.roles);
       } catch (const UsageError& e) {
-        for (const Problem& p : e.problems())
-          problems.add(stack.where, fmt::format("{} on {}: {}", path, model.name, p.what), p.allowed, p.nearest);
-        if (e.problems().empty()) problems.add(stack.where, fmt::format("{} on {}: {}", path, model.name, e.what()));
-        return;
+        const std::string context = fmt::format("stacks.{} on {}: ", stack_.name, model.name);
+        for (const Problem& p : e.problems()) problems_.add(stack_.where, context + p.what, p.allowed, p.nearest);
+        return false;
       }
     }
+    return true;
   }
-  for (const Checked& entry : entries)
-    if (!used.contains(entry.name)) {
-      const std::vector<std::string> roles(names.begin(), names.end());
-      problems.add(entry.where,
-                   fmt::format("{}.{}: no weight of any model of the sweep is left for this entry", path, entry.name),
-                   "entries for the roles of the models: " + join(roles));
-    }
-}
+
+  const StackSpec& stack_;
+  Problems& problems_;
+};
 
 }  // namespace
 
 void check_stacks(const std::vector<StackSpec>& stacks, std::span<const std::string> running,
                   const std::vector<ModelSpec>& models, Problems& problems) {
   for (const StackSpec& stack : stacks) {
-    bool whole = !stack.entries.empty();
-    const auto entries = complete_entries(stack, problems, whole);
-    const bool runs = std::find(running.begin(), running.end(), stack.name) != running.end();
-    if (whole && runs && !models.empty()) check_against_models(stack, entries, models, problems);
+    if (stack.entries.empty()) continue;
+    StackChecker checker(stack, problems);
+    checker.check_options();
+    if (!models.empty() && std::find(running.begin(), running.end(), stack.name) != running.end())
+      checker.check_against(models);
   }
 }
 

@@ -36,6 +36,29 @@ std::vector<Field> log_fields() {
   return fields;
 }
 
+std::vector<Field> grid_axes() {
+  using enum FieldKind;
+  return {
+      {.name = "model",
+       .kind = choice,
+       .default_json = "",
+       .doc = "architecture and size; can be left out with init_from",
+       .choices = model_names()},
+      {.name = "stack", .kind = string, .default_json = "null", .doc = "names of `stacks`; all of them if left out"},
+      {.name = "lr_scale",
+       .kind = number,
+       .default_json = "1",
+       .doc = "multiplies every lr of the stack",
+       .min = 0,
+       .above_min = true},
+      {.name = "seed", .kind = integer, .default_json = "0", .doc = "of the initial weights", .min = 0, .max = kMaxSeed}};
+}
+
+std::vector<Field> optional(std::vector<Field> fields) {
+  for (Field& field : fields) field.default_json = "null";
+  return fields;
+}
+
 std::vector<Field> make_fields() {
   using enum FieldKind;
   const auto copy = [](std::span<const Field> fields) { return std::vector<Field>(fields.begin(), fields.end()); };
@@ -141,25 +164,22 @@ std::vector<Field> make_fields() {
        .kind = map,
        .default_json = "",
        .doc = "every combination is a job; each key takes one value or a list",
-       .fields =
-           {{.name = "model",
-             .kind = choice,
-             .default_json = "",
-             .doc = "architecture and size; can be left out with init_from",
-             .choices = model_names()},
-            {.name = "stack", .kind = string, .default_json = "null", .doc = "names of `stacks`; all of them if left out"},
-            {.name = "lr_scale",
-             .kind = number,
-             .default_json = "1",
-             .doc = "multiplies every lr of the stack",
-             .min = 0,
-             .above_min = true},
-            {.name = "seed",
-             .kind = integer,
-             .default_json = "0",
-             .doc = "of the initial weights",
-             .min = 0,
-             .max = kMaxSeed}}},
+       .fields = grid_axes()},
+      {.name = "zip",
+       .kind = map,
+       .default_json = "null",
+       .doc = "lists of the same length whose values move together; an axis stands here or in `grid`",
+       .fields = optional(grid_axes())},
+      {.name = "exclude",
+       .kind = map,
+       .default_json = "null",
+       .doc = "points that are left out: each map of the list names some values of axes",
+       .fields = optional(grid_axes())},
+      {.name = "include",
+       .kind = map,
+       .default_json = "null",
+       .doc = "points that are added: each map of the list names some values of axes, the others take all of theirs",
+       .fields = optional(grid_axes())},
       {.name = "stacks", .kind = map, .default_json = "", .doc = "update rules by role; see below"},
       {.name = "init_from",
        .kind = string,
@@ -202,8 +222,8 @@ std::vector<Field> make_fields() {
 }
 
 /// Keys of the specification that this version does not have.
-constexpr auto kUnsupported = std::to_array<std::string_view>(
-    {"zip", "include", "exclude", "tune", "retry", "resources", "tags", "report", "equivariance", "deterministic"});
+constexpr auto kUnsupported =
+    std::to_array<std::string_view>({"tune", "retry", "resources", "tags", "report", "equivariance", "deterministic"});
 
 json read_list(const Node& node, Problems& problems, const std::string& path) {
   json list = json::array();

@@ -9,6 +9,7 @@
 #include "models/models.h"
 #include "optimizers/schedule.h"
 #include "sweeps/file/grammar.h"
+#include "sweeps/file/grid.h"
 #include "sweeps/file/reader.h"
 #include "sweeps/file/stacks.h"
 #include "sweeps/initial_weights.h"
@@ -89,11 +90,10 @@ ModelSpec describe_model(std::string name, json config) {
   return model;
 }
 
-std::vector<ModelSpec> read_models(const Node& root, const std::vector<json>& names, Problems& problems) {
+std::vector<ModelSpec> read_models(const Node& root, const std::vector<std::string>& names, Problems& problems) {
   const Member* overrides = root.find("model");
   std::vector<ModelSpec> models;
-  for (const json& name : names) {
-    const std::string label = name.get<std::string>();
+  for (const std::string& label : names) {
     const SourcePosition where = overrides ? overrides->where : place_of(root, "grid");
     json changes = json::object();
     try {
@@ -158,7 +158,7 @@ class SpecReader {
     leave_out_what_is_off(spec);
     read_init_from(spec);
     const bool stacks_given = read_all_stacks();
-    read_grid(spec, stacks_given);
+    read_points(spec, stacks_given);
     check_routers(spec);
     return spec;
   }
@@ -191,25 +191,25 @@ class SpecReader {
                     "no grid.seed");
   }
 
-  std::vector<ModelSpec> read_all_models(const Node& grid) {
-    const Member* named = grid.find("model");
-    if (named || !root_.find("init_from")) {
-      std::vector<ModelSpec> models = read_models(root_, axis(grid, "model"), problems_);
-      if (!initial_) return models;
-      for (ModelSpec& model : models) {
-        if (!same_model(model.config, initial_->model))
-          problems_.add(named->where,
-                        fmt::format("grid.model: {} is not the model of init_from: {}", model.name,
-                                    differences(initial_->model, model.config)),
-                        "no grid.model: init_from says what the model is");
-        model.config = initial_->model;
-      }
-      return models;
-    }
-    if (const Member* overrides = root_.find("model"))
+  std::vector<ModelSpec> read_all_models(const Grid& grid) {
+    const std::vector<std::string> names = names_in(grid, "model");
+    if (!root_.find("init_from")) return read_models(root_, names, problems_);
+    const Member* overrides = root_.find("model");
+    if (overrides && !grid.models_named)
       problems_.add(overrides->where, "model: has no effect, because init_from says what the model is", "no key 'model'");
     if (!initial_) return {};
-    return {describe_model(initial_->name, initial_->model)};
+    if (names == std::vector{initial_->name} && !grid.models_named) return {describe_model(initial_->name, initial_->model)};
+    const Member* lists = root_.find("grid");
+    std::vector<ModelSpec> models = read_models(root_, names, problems_);
+    for (ModelSpec& model : models) {
+      if (!same_model(model.config, initial_->model))
+        problems_.add(lists ? place_of(lists->value, "model") : root_.where,
+                      fmt::format("grid.model: {} is not the model of init_from: {}", model.name,
+                                  differences(initial_->model, model.config)),
+                      "no grid.model: init_from says what the model is");
+      model.config = initial_->model;
+    }
+    return models;
   }
 
   /// What only routers can use must be used by one of the models.
@@ -243,60 +243,29 @@ class SpecReader {
     return true;
   }
 
-  void read_grid(SweepSpec& spec, bool stacks_given) {
-    const Member* grid = root_.find("grid");
-    if (!grid) {
-      problems_.add(root_.where, "key 'grid' is missing", allowed_values(field("grid")));
-      return;
-    }
-    if (grid->value.kind == NodeKind::broken) return;
-    if (grid->value.kind != NodeKind::map) {
-      problems_.add(grid->value.where, fmt::format("grid: {} is not a map", describe(grid->value)),
-                    allowed_values(field("grid")));
-      return;
-    }
-    check_keys(grid->value, field("grid").fields, "grid", problems_);
-    for (const json& x : axis(grid->value, "lr_scale")) spec.lr_scales.push_back(x.get<double>());
-    for (const json& x : axis(grid->value, "seed")) spec.seeds.push_back(x.get<std::int64_t>());
-    spec.models = read_all_models(grid->value);
-    if (stacks_given) choose_stacks(grid->value, spec);
+  void read_points(SweepSpec& spec, bool stacks_given) {
+    const bool elsewhere = root_.find("init_from") != nullptr;
+    spec.grid =
+        read_grid(root_, stacks_, elsewhere ? std::optional(initial_ ? initial_->name : "") : std::nullopt, problems_);
+    spec.models = read_all_models(spec.grid);
+    if (stacks_given) choose_stacks(spec);
   }
 
-  std::vector<json> axis(const Node& grid, std::string_view name) {
-    const Field& f = *find_field(field("grid").fields, name);
-    const Member* given = grid.find(name);
-    if (given) return read_values(given->value, f, join_path("grid", name), problems_);
-    const json value = read_member(grid, f, "grid", problems_);
-    return value.is_null() ? std::vector<json>{} : std::vector<json>{value};
-  }
-
-  void choose_stacks(const Node& grid, SweepSpec& spec) {
-    std::vector<std::string> names;
-    for (const StackSpec& s : stacks_) names.push_back(s.name);
-    const Member* given = grid.find("stack");
-    if (!given) {
-      spec.stacks = stacks_;
-    } else {
-      for (const json& value : axis(grid, "stack")) {
-        const auto it = std::find(names.begin(), names.end(), value.get<std::string>());
-        if (it == names.end()) {
-          problems_.add(given->where,
-                        fmt::format("grid.stack: '{}' is no stack of this file", printable(value.get<std::string>(), 60)),
-                        "one of: " + join(names), nearest_name(value.get<std::string>(), names));
-        } else {
-          spec.stacks.push_back(stacks_[static_cast<std::size_t>(it - names.begin())]);
-        }
-      }
-    }
+  void choose_stacks(SweepSpec& spec) {
+    const std::vector<std::string> running = names_in(spec.grid, "stack");
+    for (const std::string& name : running)
+      for (const StackSpec& stack : stacks_)
+        if (stack.name == name) spec.stacks.push_back(stack);
     const auto baselines =
         std::count_if(spec.stacks.begin(), spec.stacks.end(), [](const StackSpec& s) { return s.baseline; });
-    if (spec.stacks.size() > 1 && baselines != 1)
-      problems_.add(given ? given->where : place_of(root_, "stacks"),
+    if (spec.stacks.size() > 1 && baselines != 1) {
+      const Member* grid = root_.find("grid");
+      const bool named = grid && grid->value.find("stack");
+      problems_.add(named ? grid->value.find("stack")->where : place_of(root_, "stacks"),
                     fmt::format("{} of the {} stacks that run are marked baseline",
                                 baselines == 0 ? "none" : fmt::to_string(baselines), spec.stacks.size()),
                     "baseline: true in exactly one of them, with which the report compares the others");
-    std::vector<std::string> running;
-    for (const StackSpec& s : spec.stacks) running.push_back(s.name);
+    }
     check_stacks(stacks_, running, spec.models, problems_);
   }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,7 +17,8 @@
 
 namespace equisweep {
 
-/// An option of a stack entry with every value that it takes; several values make it an axis of its stack.
+/// An option of a stack entry with every value that it takes; several values make it an axis of its stack. A value that
+/// depends on the architecture is the object {"by_architecture": {"qwen3": ..., ...}}.
 struct StackOption {
   std::string path;  ///< within the entry: "lr", "polar.steps"
   std::vector<nlohmann::json> values;
@@ -25,6 +27,7 @@ struct StackOption {
 struct StackEntry {
   std::string name;  ///< default, matrix, embedding, ...
   SourcePosition where;
+  bool optional = false;             ///< of a named stack (builtin/...): a sweep need not have a weight for it
   std::vector<StackOption> options;  ///< as given, `extends` resolved; "rule" is one of them
   bool broken = false;               ///< an option has a problem: the others cannot be judged together
 };
@@ -33,7 +36,7 @@ struct StackSpec {
   std::string name;
   SourcePosition where;
   bool baseline = false;
-  std::vector<StackEntry> entries;
+  std::vector<StackEntry> entries = {};
 };
 
 struct ModelSpec {
@@ -44,15 +47,34 @@ struct ModelSpec {
   bool has_role(Role role) const { return std::find(roles.begin(), roles.end(), role) != roles.end(); }
 };
 
+/// Some points of a sweep: a key that is left out stands for every value of its axis.
+struct Selection {
+  SourcePosition where = {};
+  std::optional<std::string> model = {}, stack = {};
+  std::optional<double> lr_scale = {};
+  std::optional<std::int64_t> seed = {};
+  nlohmann::json axes = nlohmann::json::object();  ///< values of the stack's own axes by path: {"embedding.lr": 0.1}
+};
+
+/// Which points a sweep has: the product of the lists with each row of `zip`, less `exclude`, then `include`. An axis that
+/// rows of `zip` give has no list.
+struct Grid {
+  SourcePosition where = {};
+  std::vector<std::string> models = {}, stacks = {};
+  std::vector<double> lr_scales = {};
+  std::vector<std::int64_t> seeds = {};
+  std::vector<Selection> zip = {}, exclude = {}, include = {};
+  bool models_named = false;  ///< the file names models, though init_from says what the model is
+};
+
 struct SweepSpec {
   std::string name, notes;
   nlohmann::json data, train, schedule, log, stop;  ///< complete
   nlohmann::json init_from;                         ///< {path, content} (sweeps/initial_weights.h), or null
-  std::vector<ModelSpec> models;                    ///< the axes of the grid ...
-  std::vector<StackSpec> stacks;
-  std::vector<double> lr_scales;
-  std::vector<std::int64_t> seeds;
-  std::string file, text;  ///< the sweep file, and its text as written
+  Grid grid;
+  std::vector<ModelSpec> models;  ///< each that a point names
+  std::vector<StackSpec> stacks;  ///< each that a point names
+  std::string file, text;         ///< the sweep file, and its text as written
 };
 
 /// Reads a sweep file. Everything is checked that can be without data or memory for a model; throws UsageError listing every

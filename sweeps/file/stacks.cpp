@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "models/models.h"
 #include "optimizers/rules.h"
 #include "sweeps/file/grammar.h"
 
@@ -30,16 +31,39 @@ const Field& rule_field() {
   return field;
 }
 
+constexpr std::string_view kBuiltin = "builtin/";
+constexpr std::string_view kByArchitecture = "by_architecture";
+
 /// A stack with its parents folded in: entry -> the map that counts.
 struct Merged {
-  std::map<std::string, Node> entries;
+  struct Entry {
+    Node node;
+    bool named = false;  ///< it stands in a named stack, and the file changes nothing in it
+  };
+  std::map<std::string, Entry> entries;
   std::vector<std::string> order;
 };
+
+std::vector<std::string> architecture_names() {
+  std::vector<std::string> names;
+  for (const Architecture& a : architectures()) names.emplace_back(a.name);
+  return names;
+}
 
 class StackReader {
  public:
   StackReader(const Node& stacks, Problems& problems) : stacks_(stacks), problems_(problems) {
     for (const Member& m : stacks.members) names_.push_back(m.key);
+    for (const NamedStack& named : named_stacks()) names_.push_back(fmt::format("{}{}", kBuiltin, named.name));
+  }
+
+  NamedStackInfo read_named(const NamedStack& named) {
+    const std::string key = fmt::format("{}{}", kBuiltin, named.name);
+    const Member& member = named_member(named);
+    NamedStackInfo info{.name = key, .summary = "", .stack = {.name = key, .where = member.where}};
+    if (const Member* summary = member.value.find("summary")) info.summary = summary->value.scalar;
+    read_entries(member, key, info.stack);
+    return info;
   }
 
   StackSpec read(const Member& member) {
@@ -51,17 +75,35 @@ class StackReader {
     static const Field baseline{.name = "baseline", .kind = FieldKind::boolean, .default_json = "false", .doc = ""};
     const json flag = read_member(member.value, baseline, path, problems_);
     stack.baseline = flag.is_boolean() && flag.get<bool>();
-    const Merged* merged = merge(member);
-    if (!merged) return stack;
-    for (const std::string& name : merged->order)
-      if (auto entry = read_entry(name, merged->entries.at(name), join_path(path, name)))
-        stack.entries.push_back(std::move(*entry));
-    if (merged->order.empty())
-      problems_.add(member.where, fmt::format("{}: no entry", path), "at least one of: " + join(stack_entry_names()));
+    read_entries(member, path, stack);
     return stack;
   }
 
  private:
+  void read_entries(const Member& member, const std::string& path, StackSpec& stack) {
+    const Merged* merged = merge(member);
+    if (!merged) return;
+    for (const std::string& name : merged->order) {
+      const Merged::Entry& source = merged->entries.at(name);
+      if (auto entry = read_entry(name, source.node, join_path(path, name))) {
+        entry->optional = source.named;
+        stack.entries.push_back(std::move(*entry));
+      }
+    }
+    if (merged->order.empty())
+      problems_.add(member.where, fmt::format("{}: no entry", path), "at least one of: " + join(stack_entry_names()));
+  }
+
+  /// The text of a named stack as if it stood in the file, read once.
+  const Member& named_member(const NamedStack& named) {
+    const std::string key = fmt::format("{}{}", kBuiltin, named.name);
+    const auto it = named_.find(key);
+    if (it != named_.end()) return it->second;
+    Node root = read_yaml(named.text, key, problems_);
+    const SourcePosition where = root.where;
+    return named_.emplace(key, Member{key, where, std::move(root)}).first->second;
+  }
+
   /// nullptr where a problem makes the stack unreadable.
   const Merged* merge(const Member& member) {
     if (const auto it = done_.find(member.key); it != done_.end()) return it->second ? &*it->second : nullptr;
@@ -80,10 +122,11 @@ class StackReader {
   }
 
   std::optional<Merged> merge_new(const Member& member) {
-    const std::string path = "stacks." + printable(member.key, 60);
+    const bool named = member.key.starts_with(kBuiltin);
+    const std::string path = named ? member.key : "stacks." + printable(member.key, 60);
     const Node& node = member.value;
     if (node.kind == NodeKind::broken) return std::nullopt;
-    std::vector<std::string> allowed = {"baseline", "extends"};
+    std::vector<std::string> allowed = {named ? "summary" : "baseline", "extends"};
     for (std::string& name : stack_entry_names()) allowed.push_back(std::move(name));
     if (node.kind != NodeKind::map) {
       problems_.add(node.where, fmt::format("{}: {} is not a map", path, describe(node)),
@@ -97,7 +140,7 @@ class StackReader {
       merged = *inherited;
     }
     for (const Member& m : node.members) {
-      if (m.key == "extends" || m.key == "baseline") continue;
+      if (m.key == allowed[0] || m.key == allowed[1]) continue;
       if (std::find(allowed.begin(), allowed.end(), m.key) == allowed.end()) {
         problems_.add(m.where, fmt::format("{}: unknown key '{}'", path, printable(m.key, 60)), join(allowed),
                       nearest_name(m.key, allowed));
@@ -106,11 +149,15 @@ class StackReader {
       const auto inherited = merged.entries.find(m.key);
       if (inherited == merged.entries.end()) {
         merged.order.push_back(m.key);
-        merged.entries[m.key] = m.value;
-      } else if (m.value.kind == NodeKind::map && inherited->second.kind == NodeKind::map && !m.value.find("rule")) {
-        overlay(inherited->second, m.value);
+        merged.entries[m.key] = {m.value, named};
+        continue;
+      }
+      Merged::Entry& entry = inherited->second;
+      entry.named = named;
+      if (m.value.kind == NodeKind::map && entry.node.kind == NodeKind::map && !m.value.find("rule")) {
+        overlay(entry.node, m.value);
       } else {
-        inherited->second = m.value;
+        entry.node = m.value;
       }
     }
     return merged;
@@ -119,13 +166,14 @@ class StackReader {
   const Merged* parent_of(const Member& extends, const std::string& path) {
     const Node& node = extends.value;
     if (node.kind == NodeKind::broken) return nullptr;
-    const Member* parent = node.kind == NodeKind::text ? stacks_.find(node.scalar) : nullptr;
-    if (!parent) {
-      problems_.add(node.where, fmt::format("{}.extends: {} is no stack of this file", path, describe(node)),
-                    "one of: " + join(names_), nearest_name(node.scalar, names_));
-      return nullptr;
+    if (node.kind == NodeKind::text) {
+      for (const NamedStack& named : named_stacks())
+        if (node.scalar == fmt::format("{}{}", kBuiltin, named.name)) return merge(named_member(named));
+      if (const Member* parent = stacks_.find(node.scalar)) return merge(*parent);
     }
-    return merge(*parent);
+    problems_.add(node.where, fmt::format("{}.extends: {} is no stack of this file, and no named one", path, describe(node)),
+                  "one of: " + join(names_), nearest_name(node.scalar, names_));
+    return nullptr;
   }
 
   /// An entry without a rule of its own changes options of the inherited one.
@@ -198,15 +246,48 @@ class StackReader {
         good = read_option(child, field->fields, join_path(path, m.key), option, owner, out) && good;
       return good;
     }
-    std::vector<json> values = read_values(m.value, *field, join_path(path, m.key), problems_);
+    const std::string own = join_path(path, m.key);
+    std::vector<json> values;
+    if (m.value.kind == NodeKind::map && m.value.members.size() == 1 && m.value.members[0].key == kByArchitecture) {
+      if (json value = read_by_architecture(m.value.members[0].value, *field, own); !value.empty())
+        values.push_back({{kByArchitecture, std::move(value)}});
+    } else {
+      values = read_values(m.value, *field, own, problems_);
+    }
     if (values.empty()) return false;
     out.push_back({option, std::move(values)});
     return true;
   }
 
+  /// {qwen3: VALUE, ...}; empty where a problem was reported.
+  json read_by_architecture(const Node& node, const Field& field, const std::string& path) {
+    if (node.kind == NodeKind::broken) return {};
+    const std::vector<std::string> names = architecture_names();
+    const std::string own = join_path(path, kByArchitecture), allowed = "a value for each of: " + join(names);
+    if (node.kind != NodeKind::map || node.members.empty()) {
+      problems_.add(node.where, fmt::format("{}: {} is not a map of values", own, describe(node)), allowed);
+      return {};
+    }
+    json values = json::object();
+    bool good = true;
+    for (const Member& m : node.members) {
+      if (std::find(names.begin(), names.end(), m.key) == names.end()) {
+        problems_.add(m.where, fmt::format("{}: unknown architecture '{}'", own, printable(m.key, 60)), allowed,
+                      nearest_name(m.key, names));
+        good = false;
+        continue;
+      }
+      json value = read_value(m.value, field, join_path(own, m.key), problems_);
+      good = good && !value.is_null();
+      values[m.key] = std::move(value);
+    }
+    return good ? values : json();
+  }
+
   const Node& stacks_;
   Problems& problems_;
   std::vector<std::string> names_, open_;
+  std::map<std::string, Member> named_;  ///< nodes stay where they are: merge() keeps references
   std::map<std::string, std::optional<Merged>> done_;
 };
 
@@ -219,6 +300,31 @@ std::vector<StackSpec> read_stacks(const Node& stacks, Problems& problems) {
   return result;
 }
 
+std::vector<NamedStackInfo> describe_named_stacks() {
+  Problems problems;
+  Node none;
+  none.kind = NodeKind::map;
+  StackReader reader(none, problems);
+  std::vector<NamedStackInfo> all;
+  for (const NamedStack& named : named_stacks()) all.push_back(reader.read_named(named));
+  problems.throw_if_any();
+  return all;
+}
+
+std::vector<const StackEntry*> used_entries(const StackSpec& stack, std::span<const Role> roles) {
+  std::set<std::string_view> claiming;
+  for (const Role role : roles)
+    for (const std::string_view name : claims_on(role))
+      if (std::any_of(stack.entries.begin(), stack.entries.end(), [&](const StackEntry& e) { return e.name == name; })) {
+        claiming.insert(name);
+        break;
+      }
+  std::vector<const StackEntry*> used;
+  for (const StackEntry& entry : stack.entries)
+    if (claiming.contains(entry.name)) used.push_back(&entry);
+  return used;
+}
+
 std::int64_t count_variants(const StackEntry& entry, std::int64_t limit) {
   std::int64_t count = 1;
   for (const StackOption& option : entry.options)
@@ -226,15 +332,22 @@ std::int64_t count_variants(const StackEntry& entry, std::int64_t limit) {
   return count;
 }
 
-std::vector<EntryVariant> expand_entry(const StackSpec& stack, const StackEntry& entry) {
+std::vector<EntryVariant> expand_entry(const StackSpec& stack, const StackEntry& entry, const std::string& architecture) {
   std::vector<EntryVariant> variants;
   std::vector<std::size_t> at(entry.options.size(), 0);
+  const std::string context = fmt::format("stacks.{}.{}", stack.name, entry.name);
   Problems problems;
+  for (const StackOption& option : entry.options)
+    if (const json& first = option.values[0]; first.is_object() && !first.at(kByArchitecture).contains(architecture))
+      problems.add(entry.where, fmt::format("{}.{}: no value for architecture {}", context, option.path, architecture),
+                   fmt::format("{}: {{..., {}: VALUE}}", kByArchitecture, architecture));
+  problems.throw_if_any();
   for (bool more = true; more;) {
     json given = json::object(), axes = json::object();
     for (std::size_t i = 0; i < at.size(); ++i) {
       const StackOption& option = entry.options[i];
-      const json& value = option.values[at[i]];
+      const json& chosen = option.values[at[i]];
+      const json& value = chosen.is_object() ? chosen.at(kByArchitecture).at(architecture) : chosen;
       json* target = &given;
       std::string_view path = option.path;
       for (std::size_t dot = path.find('.'); dot != path.npos; dot = path.find('.')) {
@@ -244,7 +357,6 @@ std::vector<EntryVariant> expand_entry(const StackSpec& stack, const StackEntry&
       (*target)[std::string(path)] = value;
       if (option.values.size() > 1) axes[fmt::format("{}.{}", entry.name, option.path)] = value;
     }
-    const std::string context = fmt::format("stacks.{}.{}", stack.name, entry.name);
     try {
       variants.push_back({complete_entry(given), std::move(axes)});
     } catch (const UsageError& e) {

@@ -4,16 +4,16 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include <Eigen/Dense>
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include "tests/support/oracle.h"
+
 namespace equisweep {
 namespace {
-
-using Matrix = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 // xorshift, so that these tests share no generator with the code.
 double uniform(std::uint64_t& state) {
@@ -21,33 +21,33 @@ double uniform(std::uint64_t& state) {
   return static_cast<double>(state >> 11) * 0x1p-53 * 2 - 1;
 }
 
-Matrix random_matrix(int rows, int columns, std::uint64_t seed) {
+at::Tensor random_matrix(std::int64_t rows, std::int64_t columns, std::uint64_t seed) {
   std::uint64_t state = seed * 0x9E3779B97F4A7C15ULL + 1;
-  Matrix x(rows, columns);
+  at::Tensor x = at::empty({rows, columns}, at::kDouble);
   for (int i = 0; i < 16; ++i) uniform(state);
-  for (int i = 0; i < rows; ++i) {
-    for (int j = 0; j < columns; ++j) x(i, j) = uniform(state) + uniform(state) + uniform(state);
-  }
+  double* values = x.mutable_data_ptr<double>();
+  for (std::int64_t i = 0; i < rows * columns; ++i) values[i] = uniform(state) + uniform(state) + uniform(state);
   return x;
 }
 
-Matrix orthonormal_columns(int rows, int columns, std::uint64_t seed) {
-  const Eigen::HouseholderQR<Matrix> qr(random_matrix(rows, columns, seed));
-  return qr.householderQ() * Matrix::Identity(rows, columns);
+at::Tensor orthonormal_columns(std::int64_t rows, std::int64_t columns, std::uint64_t seed) {
+  const at::Tensor x = random_matrix(rows, columns, seed);
+  at::Tensor q = at::empty_like(x);
+  testing::oracle::orthonormal_columns(x.const_data_ptr<double>(), rows, columns, q.mutable_data_ptr<double>());
+  return q;
 }
 
-Matrix with_singular_values(int rows, int columns, const std::vector<double>& values, std::uint64_t seed) {
-  const int k = std::min(rows, columns);
-  Eigen::VectorXd s = Eigen::VectorXd::Zero(k);
-  for (int i = 0; i < k && i < static_cast<int>(values.size()); ++i) s[i] = values[static_cast<std::size_t>(i)];
-  return orthonormal_columns(rows, k, seed) * s.asDiagonal() * orthonormal_columns(columns, k, seed + 1).transpose();
+at::Tensor with_singular_values(std::int64_t rows, std::int64_t columns, std::vector<double> values, std::uint64_t seed) {
+  const std::int64_t k = std::min(rows, columns);
+  values.resize(static_cast<std::size_t>(k), 0.0);
+  const at::Tensor s = at::from_blob(values.data(), {k}, at::kDouble);
+  return (orthonormal_columns(rows, k, seed) * s).matmul(orthonormal_columns(columns, k, seed + 1).t());
 }
 
-at::Tensor to_tensor(const Matrix& x) {
-  return at::from_blob(const_cast<double*>(x.data()), {x.rows(), x.cols()}, at::kDouble).to(at::kFloat);
+double exact(const at::Tensor& x) {
+  const at::Tensor dense = x.contiguous();
+  return testing::oracle::largest_singular_value(dense.const_data_ptr<double>(), x.size(0), x.size(1));
 }
-
-double exact(const Matrix& x) { return Eigen::BDCSVD<Matrix>(x).singularValues()[0]; }
 
 std::vector<double> ramp(int n, double top, double step) {
   std::vector<double> values;
@@ -57,7 +57,7 @@ std::vector<double> ramp(int n, double top, double step) {
 
 struct Case {
   std::string name;
-  Matrix x;
+  at::Tensor x;
 };
 
 std::vector<Case> cases() {
@@ -85,16 +85,16 @@ std::vector<Case> cases() {
 TEST(PowerIteration, AgreesWithTheSvdOnItsFirstCall) {
   for (const Case& c : cases()) {
     PowerIteration iteration(0);
-    const double found = spectral_norms(iteration.measure(to_tensor(c.x).unsqueeze(0))).item<double>();
+    const double found = spectral_norms(iteration.measure(c.x.to(at::kFloat).unsqueeze(0))).item<double>();
     EXPECT_NEAR(found / exact(c.x), 1, 1e-4) << c.name;
   }
 }
 
 TEST(PowerIteration, FollowsAMatrixThatChanges) {
   PowerIteration iteration(0);
-  Matrix x = with_singular_values(192, 96, ramp(96, 1.0, 5e-3), 21);
+  at::Tensor x = with_singular_values(192, 96, ramp(96, 1.0, 5e-3), 21);
   for (std::uint64_t t = 0; t < 12; ++t) {
-    const double found = spectral_norms(iteration.measure(to_tensor(x).unsqueeze(0))).item<double>();
+    const double found = spectral_norms(iteration.measure(x.to(at::kFloat).unsqueeze(0))).item<double>();
     EXPECT_NEAR(found / exact(x), 1, 1e-4) << "call " << t;
     x += 0.002 * random_matrix(192, 96, 30 + t);  // ||change||_2 is 5% of ||x||_2
   }
@@ -104,8 +104,8 @@ TEST(PowerIteration, ABatchGivesWhatEachMatrixAloneGives) {
   std::vector<at::Tensor> matrices;
   std::vector<double> expected;
   for (std::uint64_t i = 0; i < 6; ++i) {
-    const Matrix x = std::pow(10.0, static_cast<double>(i) - 3) * random_matrix(48, 80, 40 + i);
-    matrices.push_back(to_tensor(x));
+    const at::Tensor x = std::pow(10.0, static_cast<double>(i) - 3) * random_matrix(48, 80, 40 + i);
+    matrices.push_back(x.to(at::kFloat));
     expected.push_back(exact(x));
   }
   PowerIteration iteration(0);
@@ -116,7 +116,7 @@ TEST(PowerIteration, ABatchGivesWhatEachMatrixAloneGives) {
 }
 
 TEST(PowerIteration, ZeroIsZeroAndNonFiniteIsNanAndNeighboursAreLeftAlone) {
-  at::Tensor x = to_tensor(random_matrix(48, 32, 50)).unsqueeze(0).repeat({4, 1, 1});
+  at::Tensor x = random_matrix(48, 32, 50).to(at::kFloat).unsqueeze(0).repeat({4, 1, 1});
   x[0].zero_();
   x[1][3][4] = std::numeric_limits<double>::quiet_NaN();
   x[2][5][6] = std::numeric_limits<double>::infinity();

@@ -4,13 +4,13 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <gtest/gtest.h>
 
-#include <Eigen/Dense>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "analysis/diagnostics/diagnostics.h"
 #include "core/error.h"
 #include "core/run_store.h"
+#include "tests/support/oracle.h"
 
 namespace equisweep {
 namespace {
@@ -26,9 +26,7 @@ class NoRule final : public UpdateRule {
 
 double exact_norm(const at::Tensor& matrix) {
   const at::Tensor x = matrix.to(at::kDouble).contiguous();
-  using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  const RowMajor m = Eigen::Map<const RowMajor>(x.data_ptr<double>(), x.size(0), x.size(1));
-  return Eigen::BDCSVD<RowMajor>(m).singularValues()[0];
+  return testing::oracle::largest_singular_value(x.const_data_ptr<double>(), x.size(0), x.size(1));
 }
 
 double frobenius(const at::Tensor& x) { return x.to(at::kDouble).square().sum().sqrt().item<double>(); }

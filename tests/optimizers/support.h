@@ -11,7 +11,7 @@
 #include "core/param.h"
 #include "core/rng.h"
 #include "optimizers/rules.h"
-#include "oracle.h"
+#include "tests/support/oracle.h"
 
 namespace equisweep::testing {
 

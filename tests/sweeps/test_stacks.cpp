@@ -44,9 +44,9 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"entry_no_map", "  a: {default: adamw}\n",
              "f:6:16: stacks.a.default: 'adamw' is not a map; allowed: a map like {rule: adamw, lr: 3e-3}"},
         Case{"no_rule", "  a: {default: {lr: 1}}\n",
-             "f:6:16: key 'stacks.a.default.rule' is missing; allowed: one of: adamw, sgd, muon, row_norm"},
+             "f:6:16: key 'stacks.a.default.rule' is missing; allowed: one of: adamw, ..."},
         Case{"unknown_rule", "  a: {default: {rule: adamwx, lr: 1}}\n",
-             "f:6:23: stacks.a.default.rule: 'adamwx' is unknown; allowed: one of: adamw, sgd, muon, row_norm; did you mean "
+             "f:6:23: stacks.a.default.rule: 'adamwx' is unknown; allowed: ...; did you mean "
              "'adamw'?"},
         Case{"no_lr", "  a: {default: {rule: adamw}}\n",
              "f:6:16: stacks.a.default: rule adamw: key 'lr' is missing; allowed: a number > 0..."},
@@ -64,7 +64,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"unknown_nested_option",
              "  a: {default: {rule: adamw, lr: 1}, matrix: {rule: muon, lr: 1, polar: {stpes: 3}}}\n",
              "f:6:74: stacks.a.matrix.polar: unknown option 'stpes' of rule muon; allowed: method, steps, precision, "
-             "coefficients, safety; did you mean 'steps'?"},
+             "coefficients, safety, damping; did you mean 'steps'?"},
         Case{"options_that_clash",
              "  a: {default: {rule: adamw, lr: 1}, matrix: {rule: muon, lr: 1, polar: {method: svd, steps: 3}}}\n",
              "f:6:46: stacks.a.matrix: polar: 'steps' has no effect with method svd; allowed: method, precision"},
@@ -90,7 +90,9 @@ INSTANTIATE_TEST_SUITE_P(
              "roles of the models: attention_k, attention_o, attention_q, attention_v, embedding, lm_head, mlp_down, "
              "mlp_gate, mlp_up, vector"},
         Case{"extends_nothing", "  a: {extends: b, default: {rule: adamw, lr: 1}}\n",
-             "f:6:16: stacks.a.extends: 'b' is no stack of this file; allowed: one of: a; did you mean 'a'?"},
+             "f:6:16: stacks.a.extends: 'b' is no stack of this file, and no named one; allowed: one of: a, "
+             "builtin/adamw...; did "
+             "you mean 'a'?"},
         Case{"extends_itself", "  a: {extends: a}\n",
              "f:6:3: extends goes round in a circle: a -> a; allowed: a stack that does not lead back here"},
         Case{"circle", "  a: {extends: b, baseline: true}\n  b: {extends: c}\n  c: {extends: a}\n",

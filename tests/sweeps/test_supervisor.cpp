@@ -192,6 +192,18 @@ TEST_F(SupervisorTest, FailFastStartsNothingMore) {
   EXPECT_EQ(db("SELECT state FROM cells JOIN runs USING (job) ORDER BY cell"), "failed;done;queued;");
 }
 
+TEST_F(SupervisorTest, ASelectionLeavesTheOtherJobsInThePlan) {
+  const std::vector<Job> jobs = {make_job("a", 0), make_job("b", 0), make_job("c", 0)};
+  options_.only = {jobs[1].id};
+  EXPECT_EQ(run(jobs), ExitCode::ok);
+  EXPECT_THAT(launcher_.starts, ElementsAre("b/0@#1"));
+  EXPECT_EQ(db("SELECT stack || ' ' || state || ' ' || retired FROM cells JOIN runs USING (job) ORDER BY cell"),
+            "a queued 0;b done 0;c queued 0;");
+  options_.only.reset();
+  EXPECT_EQ(run(jobs), ExitCode::ok);  // the rest
+  EXPECT_THAT(launcher_.starts, ElementsAre("b/0@#1", "a/0@#1", "c/0@#1"));
+}
+
 TEST_F(SupervisorTest, InterruptedInThreeStages) {
   const std::vector<Job> jobs = {make_job("a", 0), make_job("b", 0), make_job("c", 0)};
   launcher_.on_wait = [&] {

@@ -52,14 +52,16 @@ INSTANTIATE_TEST_SUITE_P(
              "f:2:7: name: 'a\\x1b[31m' cannot be the name of a folder; allowed: a letter or digit, then letters, digits "
              "and . _ -, at most 80 in all"},
         Case{"unknown_key", changed("train:", "trian:"),
-             "f:1:1: key 'train' is missing; allowed: a map with the keys: steps, precision, grad_clip, eval, router, recompute\nf:4:1: "
-             "unknown key 'trian'; allowed: version, name, notes, data, train, schedule, grid, stacks, init_from, model, log, stop; "
+             "f:1:1: key 'train' is missing; allowed: a map with the keys: steps, precision, grad_clip, eval, router, "
+             "recompute\nf:4:1: "
+             "unknown key 'trian'; allowed: version, name, notes, data, train, schedule, grid, zip, exclude, include, "
+             "stacks, init_from, model, log, stop; "
              "did you mean 'train'?"},
         Case{"unknown_nested_key", changed("every: 5", "evry: 5"),
              "f:4:27: train.eval: unknown key 'evry'; allowed: every, tokens; did you mean 'every'?"},
         Case{"later_key", kSmallSweep + "tune: {select: lowest_mean}\n",
              "f:11:1: 'tune' is not supported by this version; allowed: version, name, notes, data, train, schedule, grid, "
-             "stacks, init_from, model, log, stop"},
+             "zip, exclude, include, stacks, init_from, model, log, stop"},
         Case{"steps_zero", changed("steps: 10", "steps: 0"),
              "f:4:16: train.steps: 0 is out of range; allowed: an integer >= 1 and <= 1000000000000000"},
         Case{"steps_fraction", changed("steps: 10", "steps: 2.5"),
@@ -166,8 +168,8 @@ TEST(SweepFile, FillsInDefaults) {
   EXPECT_EQ(spec.schedule, json::parse(R"({"type": "constant", "warmup": 0})"));
   EXPECT_EQ(spec.log, json::object());
   EXPECT_EQ(spec.stop, json::parse(R"({"nonfinite": true})"));
-  EXPECT_EQ(spec.seeds, std::vector<std::int64_t>{0});
-  EXPECT_EQ(spec.lr_scales, std::vector<double>{1});
+  EXPECT_EQ(spec.grid.seeds, std::vector<std::int64_t>{0});
+  EXPECT_EQ(spec.grid.lr_scales, std::vector<double>{1});
   ASSERT_EQ(spec.stacks.size(), 1U);
   EXPECT_EQ(spec.notes, "");
 }
@@ -191,15 +193,15 @@ TEST(SweepFile, SetReplacesAnyValueBeforeItIsChecked) {
   EXPECT_EQ(spec.train.at("steps"), 3);
   EXPECT_EQ(spec.train.at("eval"), json::parse(R"({"every": 9, "tokens": 32768})"));
   EXPECT_EQ(spec.stop.at("loss_above"), json::parse(R"({"value": 12.0, "after": 0})"));
-  EXPECT_EQ(spec.seeds, std::vector<std::int64_t>{5});
+  EXPECT_EQ(spec.grid.seeds, std::vector<std::int64_t>{5});
   EXPECT_EQ(spec.notes, "a=b");
   EXPECT_EQ(expand(spec).size(), 2U + 4U);
-  EXPECT_EQ(
-      errors_of(kSmallSweep, {"train.stesp=3", "grid.seed=01", "oops", "train.steps.x=1"}),
-      "--set grid.seed: '01' has a leading zero; allowed: numbers like 10, 0.5, 1e-3, or text in quotes\n"
-      "--set oops: no path=value; allowed: e.g. --set train.steps=100\n"
-      "--set train.steps.x: 'train.steps' is no map; allowed: the path of a key, e.g. train.steps=100\n"
-      "--set train.stesp: train: unknown key 'stesp'; allowed: steps, precision, grad_clip, eval, router, recompute; did you mean 'steps'?");
+  EXPECT_EQ(errors_of(kSmallSweep, {"train.stesp=3", "grid.seed=01", "oops", "train.steps.x=1"}),
+            "--set grid.seed: '01' has a leading zero; allowed: numbers like 10, 0.5, 1e-3, or text in quotes\n"
+            "--set oops: no path=value; allowed: e.g. --set train.steps=100\n"
+            "--set train.steps.x: 'train.steps' is no map; allowed: the path of a key, e.g. train.steps=100\n"
+            "--set train.stesp: train: unknown key 'stesp'; allowed: steps, precision, grad_clip, eval, router, recompute; "
+            "did you mean 'steps'?");
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-#include "oracle.h"
+#include "tests/support/oracle.h"
 
 #include <Eigen/Dense>
 
 namespace equisweep::testing::oracle {
+
 void map_singular_values(const double* x, std::int64_t m, std::int64_t n, const SpectralMap& f, double* result) {
   const Eigen::MatrixXd matrix = Eigen::Map<const Eigen::MatrixXd>(x, n, m).transpose();
   const Eigen::JacobiSVD<Eigen::MatrixXd> svd(matrix, Eigen::ComputeThinU | Eigen::ComputeThinV);
@@ -11,6 +12,11 @@ void map_singular_values(const double* x, std::int64_t m, std::int64_t n, const 
   for (Eigen::Index i = 0; i < s.size(); ++i) s(i) = f(s(i), largest, matrix.norm());
   const Eigen::MatrixXd mapped = svd.matrixU() * s.asDiagonal() * svd.matrixV().transpose();
   Eigen::Map<Eigen::MatrixXd>(result, n, m) = mapped.transpose();
+}
+
+double largest_singular_value(const double* x, std::int64_t m, std::int64_t n) {
+  const Eigen::MatrixXd matrix = Eigen::Map<const Eigen::MatrixXd>(x, n, m);  // the transpose has the same ones
+  return Eigen::JacobiSVD<Eigen::MatrixXd>(matrix).singularValues()(0);
 }
 
 void orthonormal_columns(const double* x, std::int64_t m, std::int64_t k, double* q) {

@@ -12,6 +12,8 @@ using SpectralMap = std::function<double(double, double, double)>;
 /// result = P diag(f(s)) Q^T for the thin SVD x = P diag(s) Q^T; x and result are m x n, row-major.
 void map_singular_values(const double* x, std::int64_t m, std::int64_t n, const SpectralMap& f, double* result);
 
+double largest_singular_value(const double* x, std::int64_t m, std::int64_t n);
+
 /// q = an orthonormal basis of the columns of x; both m x k, row-major, k <= m.
 void orthonormal_columns(const double* x, std::int64_t m, std::int64_t k, double* q);
 
