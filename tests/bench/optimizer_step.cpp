@@ -11,14 +11,11 @@
 #include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
-#include <malloc.h>
-#include <sys/resource.h>
 
 #include <chrono>
 #include <cstdio>
-#include <ctime>
-#include <iostream>
-#include <map>
+#include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -26,6 +23,7 @@
 #include "models/models.h"
 #include "optimizers/optimizer.h"
 #include "optimizers/rules.h"
+#include "tests/bench/serve.h"
 
 namespace equisweep {
 namespace {
@@ -171,38 +169,18 @@ void time_step(benchmark::State& state, const std::string& model, const json& st
   state.counters["x_floor"] = step / machine().floor(work);
 }
 
-/// The contestant's side of race.py: one line of JSON when ready, then "<stack> <count>" a line, answered with the wall time
-/// of each step.
-int serve(const std::string& arch, const std::string& size) {
-  std::map<std::string, std::unique_ptr<Contest>> contests;
-  json cells = json::array();
+/// A cell for each stack; see tests/bench/serve.h.
+int race(const std::string& arch, const std::string& size) {
+  std::vector<std::unique_ptr<Contest>> contests;
+  std::vector<std::pair<std::string, std::function<void()>>> cells;
   for (const auto& [name, stack] : stacks()) {
-    contests[name] = std::make_unique<Contest>(arch + "-" + size, stack);
-    cells.push_back(name);
+    contests.push_back(std::make_unique<Contest>(arch + "-" + size, stack));
+    cells.emplace_back(name, [contest = contests.back().get()] { contest->optimizer->step(1.0); });
   }
-  const double params = contests.begin()->second->survey.work.params;
-  const json info = {{"arch", arch}, {"size", size}, {"threads", at::get_num_threads()}, {"params", params}};
-  std::cout << json{{"cells", cells}, {"info", info}}.dump() << std::endl;
-  std::string name;
-  for (int count = 0; std::cin >> name >> count;) {
-    const auto found = contests.find(name);
-    if (found == contests.end()) return 2;
-    json seconds = json::array();
-    const std::clock_t cpu = std::clock();
-    for (int i = 0; i < count; ++i) {
-      const auto start = Clock::now();
-      found->second->optimizer->step(1.0);
-      seconds.push_back(seconds_since(start));
-    }
-    rusage usage{};
-    getrusage(RUSAGE_SELF, &usage);
-    std::cout << json{{"seconds", seconds},
-                      {"cpu", static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC},
-                      {"rss", 1024 * usage.ru_maxrss}}
-                     .dump()
-              << std::endl;
-  }
-  return 0;
+  return serve(cells, {{"arch", arch},
+                       {"size", size},
+                       {"threads", at::get_num_threads()},
+                       {"params", contests.front()->survey.work.params}});
 }
 
 void register_all() {
@@ -220,12 +198,10 @@ void register_all() {
 }  // namespace equisweep
 
 int main(int argc, char** argv) {
-  // Directions are allocated anew in every step; glibc must keep their pages.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
+  equisweep::keep_freed_pages();
   const std::vector<std::string> args(argv + 1, argv + argc);
   if (args.size() == 5 && args[0] == "--serve" && args[1] == "--arch" && args[3] == "--size")
-    return equisweep::serve(args[2], args[4]);
+    return equisweep::race(args[2], args[4]);
   equisweep::register_all();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

@@ -1,36 +1,66 @@
-// Forward, loss and backward of a model on 4,096 random tokens: items_per_second is tokens per second.
+// A whole training step, forward, loss, backward, clipping and AdamW, on 4,096 tokens (nano to small) that follow a Zipf
+// law; items_per_second is tokens per second.
 //
 //   bench_train_step --benchmark_filter=qwen3-nano --benchmark_format=json
+//   bench_train_step --serve --model qwen3-tiny --precision bf16      as a contestant of race.py (scripts/race-training)
 //
-// The optimizer is not part of it. Threads: OMP_NUM_THREADS.
+// Precisions: fp32, and bf16 with fp32 weights. Threads: OMP_NUM_THREADS.
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <benchmark/benchmark.h>
-#include <malloc.h>
 
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "models/models.h"
+#include "optimizers/optimizer.h"
+#include "optimizers/rules.h"
+#include "tests/bench/serve.h"
 
 namespace equisweep {
 namespace {
 
+using nlohmann::json;
+
 constexpr std::int64_t kTokens = 4096;
 
-void train_step(benchmark::State& state, const std::string& name, std::int64_t T, at::ScalarType dtype) {
-  const auto model = make_model(resolve_model(name, nlohmann::json::object()));
-  initialize(*model, 1);
-  model->set_compute_dtype(dtype);
-  for (auto& p : model->params()) p.tensor.mutable_grad() = at::zeros_like(p.tensor);  // as the Optimizer's banks are
-  const at::Tensor tokens = at::randint(model->vocabulary(), {kTokens / T, T + 1}, at::kLong);
-  const at::Tensor inputs = tokens.narrow(1, 0, T), targets = tokens.narrow(1, 1, T);
-  double loss = 0;
-  for (auto _ : state) {
-    for (auto& p : model->params()) p.tensor.mutable_grad().zero_();
-    const at::Tensor l = model->loss(model->forward(inputs).hidden_BTD, targets);
-    l.backward();
-    loss = l.item<double>();
+std::int64_t sequence_length(const std::string& name) {
+  return name.ends_with("-nano") || name.ends_with("-tiny") ? 128 : 256;
+}
+
+class Training {
+ public:
+  Training(const std::string& name, const std::string& precision) : model_(make_model(resolve_model(name, json::object()))) {
+    initialize(*model_, 1);
+    model_->set_compute_dtype(precision == "bf16" ? at::kBFloat16 : at::kFloat);
+    const json stack = {{"default", complete_entry({{"rule", "adamw"}, {"lr", 1e-3}})}};
+    optimizer_ = std::make_unique<Optimizer>(model_->params(), stack);
+    const std::int64_t T = sequence_length(name), vocabulary = model_->vocabulary();
+    const at::Tensor zipf = at::arange(1, vocabulary + 1, at::kFloat).reciprocal();
+    const at::Tensor tokens = at::multinomial(zipf, kTokens / T * (T + 1), true).reshape({kTokens / T, T + 1});
+    inputs_ = tokens.narrow(1, 0, T).contiguous();
+    targets_ = tokens.narrow(1, 1, T).contiguous();
   }
+
+  double step() {
+    optimizer_->zero_grad();
+    const at::Tensor loss = model_->loss(model_->forward(inputs_).hidden_BTD, targets_);
+    loss.backward();
+    optimizer_->clip(optimizer_->gradient_norm(), 1.0);
+    optimizer_->step(1.0);
+    return loss.item<double>();
+  }
+
+ private:
+  std::unique_ptr<LanguageModel> model_;
+  std::unique_ptr<Optimizer> optimizer_;
+  at::Tensor inputs_, targets_;
+};
+
+void time_step(benchmark::State& state, const std::string& name, const std::string& precision) {
+  Training training(name, precision);
+  double loss = training.step();
+  for (auto _ : state) loss = training.step();
   state.SetItemsProcessed(state.iterations() * kTokens);
   state.counters["loss"] = loss;
 }
@@ -39,17 +69,24 @@ void train_step(benchmark::State& state, const std::string& name, std::int64_t T
 }  // namespace equisweep
 
 int main(int argc, char** argv) {
-  // Activations are freed and allocated anew in every step; glibc must keep their pages.
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  for (const auto& name : equisweep::model_names()) {
-    const bool nano_or_tiny = name.ends_with("-nano") || name.ends_with("-tiny");
-    if (!nano_or_tiny && !name.ends_with("-small")) continue;
-    for (const auto dtype : {at::kBFloat16, at::kFloat}) {
-      benchmark::RegisterBenchmark((name + (dtype == at::kFloat ? "/fp32" : "/bf16")).c_str(), [=](benchmark::State& state) {
-        equisweep::train_step(state, name, nano_or_tiny ? 128 : 256, dtype);
-      })->Unit(benchmark::kMillisecond)->UseRealTime();
-    }
+  using namespace equisweep;
+  keep_freed_pages();
+  const std::vector<std::string> args(argv + 1, argv + argc);
+  if (args.size() == 5 && args[0] == "--serve" && args[1] == "--model" && args[3] == "--precision") {
+    Training training(args[2], args[4]);
+    const double loss = training.step();
+    return serve({{"adamw", [&] { training.step(); }}}, {{"model", args[2]},
+                                                         {"precision", args[4]},
+                                                         {"threads", at::get_num_threads()},
+                                                         {"tokens", kTokens},
+                                                         {"loss", loss}});
+  }
+  for (const auto& name : model_names()) {
+    if (!name.ends_with("-nano") && !name.ends_with("-tiny") && !name.ends_with("-small")) continue;
+    for (const char* precision : {"bf16", "fp32"})
+      benchmark::RegisterBenchmark((name + "/" + precision).c_str(), time_step, name, precision)
+          ->Unit(benchmark::kMillisecond)
+          ->UseRealTime();
   }
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
