@@ -83,7 +83,7 @@ struct Trainer::Impl {
     for (Param& p : model->params()) p.tensor.set_data(p.tensor.detach().to(device, precision.weights));
     model->set_compute_dtype(precision.compute);
     model->set_recompute(cfg.at("train").value("recompute", false));
-    optimizer = std::make_unique<Optimizer>(model->params(), cfg.at("stack"), /*allow_unused=*/true);
+    optimizer = std::make_unique<Optimizer>(model->params(), cfg.at("stack"));
     register_blocks();
   }
 
@@ -103,7 +103,7 @@ struct Trainer::Impl {
     std::vector<Role> roles;
     for (const Param& p : model->params()) roles.push_back(p.role);
     std::unordered_map<std::string, std::string> entry_of;
-    for (const auto& [role, entry] : assign_roles(config.at("stack"), roles, /*allow_unused=*/true))
+    for (const auto& [role, entry] : assign_roles(config.at("stack"), roles))
       entry_of.emplace(name_of(role), entry);
     std::vector<BlockRow> rows;
     std::map<std::string, std::int64_t> number;
