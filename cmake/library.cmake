@@ -1,8 +1,9 @@
 # One library a folder. Its files come in two kinds: SOURCES use tensors, PLAIN files do not, and each kind shares a
 # precompiled header, because on two cores the build is mostly the parsing of LibTorch and of nlohmann/json.
 
-# torch/torch.h would cost 6 to 16 s a file even when precompiled; these two are all that the code needs.
-set(EQUISWEEP_TENSOR_HEADERS <torch/types.h> <torch/csrc/autograd/custom_function.h> <nlohmann/json.hpp> <fmt/format.h>)
+# torch/torch.h would cost 6 to 16 s a file even when precompiled. So would less: templates that precompiled headers leave pending
+# are instantiated in every file, 2 s of them for torch/csrc/autograd/custom_function.h, which the few files that need it include.
+set(EQUISWEEP_TENSOR_HEADERS <ATen/ATen.h> <nlohmann/json.hpp> <fmt/format.h>)
 set(EQUISWEEP_PLAIN_HEADERS <nlohmann/json.hpp> <fmt/format.h> <algorithm> <array> <charconv> <chrono> <cmath> <filesystem>
     <fstream> <functional> <map> <memory> <optional> <set> <span> <string> <string_view> <unordered_map> <vector>)
 

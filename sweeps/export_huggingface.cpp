@@ -1,6 +1,7 @@
 #include "sweeps/export_huggingface.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <fstream>

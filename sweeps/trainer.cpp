@@ -1,6 +1,7 @@
 #include "sweeps/trainer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
 #include <chrono>
@@ -103,8 +104,7 @@ struct Trainer::Impl {
     std::vector<Role> roles;
     for (const Param& p : model->params()) roles.push_back(p.role);
     std::unordered_map<std::string, std::string> entry_of;
-    for (const auto& [role, entry] : assign_roles(config.at("stack"), roles))
-      entry_of.emplace(name_of(role), entry);
+    for (const auto& [role, entry] : assign_roles(config.at("stack"), roles)) entry_of.emplace(name_of(role), entry);
     std::vector<BlockRow> rows;
     std::map<std::string, std::int64_t> number;
     for (const Param& p : model->params()) {

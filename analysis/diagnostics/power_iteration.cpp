@@ -2,6 +2,7 @@
 #include "analysis/diagnostics/power_iteration.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <limits>

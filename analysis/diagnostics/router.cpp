@@ -2,6 +2,7 @@
 #include "analysis/diagnostics/router.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 #include <nlohmann/json.hpp>

@@ -2,6 +2,7 @@
 #include "analysis/diagnostics/spectral.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <map>
 #include <nlohmann/json.hpp>

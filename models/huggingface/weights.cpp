@@ -1,6 +1,7 @@
 #include "models/huggingface/weights.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <xxhash.h>

@@ -2,6 +2,7 @@
 // Gradients from values alone.
 
 #include <ATen/core/Tensor.h>
+#include <ATen/core/grad_mode.h>
 
 #include <functional>
 #include <span>

@@ -1,5 +1,6 @@
 // Blocks against brute force and against finite differences of their own outputs, in fp64.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

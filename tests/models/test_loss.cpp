@@ -1,5 +1,6 @@
 // Chunked cross entropy against the plain formula.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <cmath>

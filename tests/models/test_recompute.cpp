@@ -1,5 +1,6 @@
 // Recomputation of activations: the same numbers, bit for bit, from a second run of each block.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
