@@ -25,14 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-json read_config(const fs::path& file) {
-  try {
-    return json::parse(read_text_file(file));
-  } catch (const json::exception&) {
-    throw DataError(file.string(), "is not the config of a job");
-  }
-}
-
 /// A folder under another name, renamed by commit() and removed without it.
 class Staging {
  public:
@@ -100,7 +92,7 @@ void write_logits(const fs::path& file, LanguageModel& model, const Corpus& corp
 }  // namespace
 
 ExportSummary export_huggingface(const ExportRequest& request) {
-  const json config = read_config(request.run_dir / "config.yaml");
+  const json config = read_job_config(request.run_dir);
   const fs::path weights = request.run_dir / kFinalWeights;
   if (!fs::exists(weights))
     throw DataError(request.run_dir.string(),

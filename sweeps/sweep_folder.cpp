@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <vector>
 
 #include "core/error.h"
@@ -59,6 +61,18 @@ std::map<std::string, RunState> recorded_states(const fs::path& folder) {
     if (const auto state = run_state_from_name(query.getColumn(1).getString()))
       states.emplace(query.getColumn(0).getString(), *state);
   return states;
+}
+
+nlohmann::json read_job_config(const fs::path& run_folder) {
+  const fs::path file = run_folder / "config.yaml";
+  std::ifstream in(file);
+  if (!in) throw DataError(file.string(), "cannot be read; a run folder holds the config that `equisweep run` wrote");
+  try {
+    return nlohmann::json::parse(in);
+  } catch (const nlohmann::json::parse_error& e) {
+    throw DataError(file.string(),
+                    fmt::format("is not the config of a job (byte {}); delete the folder and run the sweep again", e.byte));
+  }
 }
 
 }  // namespace equisweep

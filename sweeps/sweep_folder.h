@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <map>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "core/run_state.h"
@@ -19,6 +20,9 @@ std::map<std::string, RunState> recorded_states(const std::filesystem::path& fol
 
 /// Where the prepared corpora of all sweeps live.
 inline std::filesystem::path corpora_folder(const std::filesystem::path& results) { return results / "corpora"; }
+
+/// The config of the job whose run lives in `run_folder`, as the supervisor wrote it to config.yaml. Throws DataError.
+nlohmann::json read_job_config(const std::filesystem::path& run_folder);
 
 /// In the folder of a run: the weights after its last step, where log.weights asks for them.
 inline constexpr const char* kFinalWeights = "final.safetensors";

@@ -47,17 +47,6 @@ void keep_freed_memory() {
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
-nlohmann::json read_config(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  if (!in) throw DataError(file.string(), "cannot be read; a run folder holds the config that `equisweep run` wrote");
-  try {
-    return nlohmann::json::parse(in);
-  } catch (const nlohmann::json::parse_error& e) {
-    throw DataError(file.string(),
-                    fmt::format("is not the config of a job (byte {}); delete the folder and run the sweep again", e.byte));
-  }
-}
-
 /// Tells the supervisor, and a person where one watches, how far the job is; at most four times a second.
 class ProgressWriter {
  public:
@@ -131,7 +120,7 @@ ExitCode run_worker(const WorkerOptions& options) {
   const int threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(threads);
 
-  const nlohmann::json config = read_config(options.run_dir / "config.yaml");
+  const nlohmann::json config = read_job_config(options.run_dir);
   AttemptRow attempt;
   attempt.attempt = options.attempt > 0 ? options.attempt : newest_attempt(options.run_dir / "run.db") + 1;
   attempt.started_at = utc_now();

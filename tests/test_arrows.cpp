@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace test_arrows {
 
 namespace fs = std::filesystem;
 
@@ -156,4 +156,4 @@ TEST(Arrows, NoPathOfTheMachineThatBuilt) {
   }
 }
 
-}  // namespace
+}  // namespace test_arrows

@@ -7,8 +7,6 @@
 namespace equisweep {
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-
 std::vector<double> values(const std::map<std::int64_t, double>& by_seed) {
   std::vector<double> out;
   for (const auto& [seed, loss] : by_seed) out.push_back(loss);

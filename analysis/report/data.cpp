@@ -12,7 +12,6 @@
 namespace equisweep {
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 nlohmann::json object_of(const std::string& text) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +15,9 @@
 #include "core/run_store.h"
 
 namespace equisweep {
+
+/// A number that there is not.
+inline constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 struct RunRecord {
   std::int64_t run = 0;
@@ -44,16 +48,16 @@ struct LrPoint {
   double lr_scale = 1;
   std::string axes;
   std::vector<const CellRecord*> cells = {};  ///< by seed
-  bool complete = true;                  ///< no seed is pending
-  double mean = 0;                       ///< of the final losses that are not pending; one diverged seed makes it infinite
-  std::size_t lost = 0;                  ///< seeds that diverged or failed
+  bool complete = true;                       ///< no seed is pending
+  double mean = 0;       ///< of the final losses that are not pending; one diverged seed makes it infinite
+  std::size_t lost = 0;  ///< seeds that diverged or failed
 };
 
 /// One stack on one model.
 struct Arm {
   std::size_t model = 0, stack = 0;
   std::vector<LrPoint> points = {};  ///< by lr_scale, then axes
-  std::size_t best = 0;         ///< lowest mean, complete points first; ties go to the smaller lr_scale
+  std::size_t best = 0;              ///< lowest mean, complete points first; ties go to the smaller lr_scale
   const LrPoint& chosen() const { return points[best]; }
 };
 

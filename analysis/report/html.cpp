@@ -12,7 +12,7 @@ extern const std::string_view kStyleSheet;  // style.cpp
 
 namespace {
 
-struct Writer {
+struct HtmlWriter {
   const Document& document;
   std::string out = {};
 
@@ -105,7 +105,7 @@ struct Writer {
 
 std::string write_html(const Document& document) {
   const std::string title = html_escape(visible(document.title, 200));
-  Writer writer{document};
+  HtmlWriter writer{document};
   writer.out = fmt::format(
       "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri "

@@ -6,7 +6,7 @@
 namespace equisweep {
 namespace {
 
-struct Writer {
+struct MarkdownWriter {
   std::string out;
 
   void operator()(const Paragraph& p) {
@@ -65,8 +65,8 @@ struct Writer {
 }  // namespace
 
 std::string write_markdown(const Document& document) {
-  Writer writer{.out = "# " + markdown_escape(visible(document.title, 200)) + "\n\n" + markdown_escape(document.subtitle) +
-                       "\n\n"};
+  MarkdownWriter writer{.out = "# " + markdown_escape(visible(document.title, 200)) + "\n\n" +
+                               markdown_escape(document.subtitle) + "\n\n"};
   writer.with_figures = !document.svg.empty();
   for (const SectionContent& section : document.sections) {
     writer.out += fmt::format("## {}\n\n", section.title);

@@ -19,7 +19,6 @@
 namespace equisweep {
 namespace {
 
-using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
 /// Several shards, one after the other.
@@ -109,8 +108,8 @@ std::vector<std::int64_t> count_tokens(const ShardSequence& shards, const std::v
   return counts;
 }
 
-Json identity_json(const ShardSequence& shards) {
-  Json list = Json::array();
+nlohmann::json identity_json(const ShardSequence& shards) {
+  nlohmann::json list = nlohmann::json::array();
   for (const auto& shard : shards.shards()) {
     const FileIdentity id = shard->file().identity();
     list.push_back({shard->file().path(), id.device, id.inode, id.size, id.mtime_ns, id.ctime_ns});
@@ -132,15 +131,16 @@ bool settled(const ShardSequence& shards) {
 /// the vocabulary and what the manifest says of them. A note that cannot be read is none.
 Findings examine(const ShardSequence& train, const ShardSequence& val, const ShardFiles& files, std::int64_t vocabulary,
                  const fs::path& cache) {
-  Json key = {{"version", 1}, {"vocabulary", vocabulary}, {"train", identity_json(train)}, {"val", identity_json(val)}};
+  nlohmann::json key = {
+      {"version", 1}, {"vocabulary", vocabulary}, {"train", identity_json(train)}, {"val", identity_json(val)}};
   for (const auto* list : {&files.train, &files.val}) {
     for (const ManifestFile& file : *list) key["sha256"].push_back(file.sha256);
   }
-  const std::string key_text = key.dump(-1, ' ', false, Json::error_handler_t::replace);
+  const std::string key_text = key.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const fs::path note = cache / "checked" / (sha256(key_text).substr(0, 32) + ".json");
   try {
     if (fs::exists(note)) {
-      const Json known = Json::parse(read_text_file(note, 1 << 24));
+      const nlohmann::json known = nlohmann::json::parse(read_text_file(note, 1 << 24));
       if (known.at("key") == key_text)
         return {known.at("unigram_entropy").get<double>(), known.at("digest").get<std::string>()};
     }
@@ -154,7 +154,8 @@ Findings examine(const ShardSequence& train, const ShardSequence& val, const Sha
   Findings findings{unigram_entropy(train_counts, val_counts), digest.hex()};
   if (note_it && identity_json(train) == key["train"] && identity_json(val) == key["val"]) {
     fs::create_directories(note.parent_path());
-    const Json known = {{"key", key_text}, {"unigram_entropy", findings.unigram_entropy}, {"digest", findings.digest}};
+    const nlohmann::json known = {
+        {"key", key_text}, {"unigram_entropy", findings.unigram_entropy}, {"digest", findings.digest}};
     write_file_atomically(note, known.dump());
   }
   return findings;
@@ -227,33 +228,33 @@ Corpus open_corpus(const std::string& name, std::int64_t vocabulary, std::uint64
 }
 
 std::string to_json(const CorpusInfo& info) {
-  Json json = {{"name", info.name},
-               {"path", info.path},
-               {"vocabulary", info.vocabulary},
-               {"train_tokens", info.train_tokens},
-               {"val_tokens", info.val_tokens},
-               {"unigram_entropy", info.unigram_entropy},
-               {"digest", info.digest}};
-  if (info.entropy_rate) json["entropy_rate"] = *info.entropy_rate;
-  if (info.bytes_per_token) json["bytes_per_token"] = *info.bytes_per_token;
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+  nlohmann::json object = {{"name", info.name},
+                           {"path", info.path},
+                           {"vocabulary", info.vocabulary},
+                           {"train_tokens", info.train_tokens},
+                           {"val_tokens", info.val_tokens},
+                           {"unigram_entropy", info.unigram_entropy},
+                           {"digest", info.digest}};
+  if (info.entropy_rate) object["entropy_rate"] = *info.entropy_rate;
+  if (info.bytes_per_token) object["bytes_per_token"] = *info.bytes_per_token;
+  return object.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 CorpusInfo corpus_info_from_json(std::string_view text) {
   try {
-    const Json json = Json::parse(text);
+    const nlohmann::json object = nlohmann::json::parse(text);
     CorpusInfo info;
-    info.name = json.at("name").get<std::string>();
-    info.path = json.at("path").get<std::string>();
-    info.vocabulary = json.at("vocabulary").get<std::int64_t>();
-    info.train_tokens = json.at("train_tokens").get<std::int64_t>();
-    info.val_tokens = json.at("val_tokens").get<std::int64_t>();
-    info.unigram_entropy = json.at("unigram_entropy").get<double>();
-    info.digest = json.at("digest").get<std::string>();
-    if (json.contains("entropy_rate")) info.entropy_rate = json["entropy_rate"].get<double>();
-    if (json.contains("bytes_per_token")) info.bytes_per_token = json["bytes_per_token"].get<double>();
+    info.name = object.at("name").get<std::string>();
+    info.path = object.at("path").get<std::string>();
+    info.vocabulary = object.at("vocabulary").get<std::int64_t>();
+    info.train_tokens = object.at("train_tokens").get<std::int64_t>();
+    info.val_tokens = object.at("val_tokens").get<std::int64_t>();
+    info.unigram_entropy = object.at("unigram_entropy").get<double>();
+    info.digest = object.at("digest").get<std::string>();
+    if (object.contains("entropy_rate")) info.entropy_rate = object["entropy_rate"].get<double>();
+    if (object.contains("bytes_per_token")) info.bytes_per_token = object["bytes_per_token"].get<double>();
     return info;
-  } catch (const Json::exception& e) {
+  } catch (const nlohmann::json::exception& e) {
     throw Error(fmt::format("not the description of a corpus: {}", printable(e.what())));
   }
 }

@@ -11,14 +11,14 @@
 namespace equisweep {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "equisweep corpus";
 constexpr std::int64_t kVersion = 1;
 constexpr std::int64_t kLongestManifest = 64 << 20;
 
-Json part_json(const ManifestPart& part) {
-  Json shards = Json::array();
+OrderedJson part_json(const ManifestPart& part) {
+  OrderedJson shards = OrderedJson::array();
   for (const ManifestFile& file : part.shards)
     shards.push_back({{"file", file.name}, {"tokens", file.tokens}, {"sha256", file.sha256}});
   return {{"tokens", part.tokens}, {"bytes", part.bytes}, {"documents", part.documents}, {"shards", shards}};
@@ -27,21 +27,21 @@ Json part_json(const ManifestPart& part) {
 // Reads keys of a JSON object and says which one is wrong.
 class Reader {
  public:
-  Reader(std::string file, const Json& json, std::string place = "")
-      : file_(std::move(file)), json_(json), place_(std::move(place)) {
-    if (!json.is_object()) fail("is not an object");
+  Reader(std::string file, const OrderedJson& object, std::string place = "")
+      : file_(std::move(file)), json_(object), place_(std::move(place)) {
+    if (!object.is_object()) fail("is not an object");
   }
 
   Reader object(const char* key) const { return {file_, get(key), place_ + key + "."}; }
 
-  const Json& array(const char* key) const {
-    const Json& value = get(key);
+  const OrderedJson& array(const char* key) const {
+    const OrderedJson& value = get(key);
     if (!value.is_array()) fail(fmt::format("'{}' is not a list", key));
     return value;
   }
 
   std::int64_t count(const char* key, std::int64_t least = 0) const {
-    const Json& value = get(key);
+    const OrderedJson& value = get(key);
     if (!value.is_number_integer() || value.get<std::int64_t>() < least ||
         (value.is_number_unsigned() && value.get<std::uint64_t>() > INT64_MAX)) {
       fail(fmt::format("'{}' is not a whole number >= {}", key, least));
@@ -50,13 +50,13 @@ class Reader {
   }
 
   double real(const char* key) const {
-    const Json& value = get(key);
+    const OrderedJson& value = get(key);
     if (!value.is_number() || !std::isfinite(value.get<double>())) fail(fmt::format("'{}' is not a number", key));
     return value.get<double>();
   }
 
   std::string text(const char* key) const {
-    const Json& value = get(key);
+    const OrderedJson& value = get(key);
     if (!value.is_string()) fail(fmt::format("'{}' is not a string", key));
     return value.get<std::string>();
   }
@@ -79,14 +79,14 @@ class Reader {
   const std::string& file() const { return file_; }
 
  private:
-  const Json& get(const char* key) const {
+  const OrderedJson& get(const char* key) const {
     const auto found = json_.find(key);
     if (found == json_.end()) fail(fmt::format("has no '{}'", key));
     return *found;
   }
 
   std::string file_;
-  const Json& json_;
+  const OrderedJson& json_;
   std::string place_;
 };
 
@@ -96,7 +96,7 @@ ManifestPart read_part(const Reader& reader) {
   part.bytes = reader.count("bytes");
   part.documents = reader.count("documents");
   std::int64_t sum = 0;
-  for (const Json& entry : reader.array("shards")) {
+  for (const OrderedJson& entry : reader.array("shards")) {
     const Reader shard(reader.file(), entry, "shards.");
     part.shards.push_back({shard.file_name("file"), shard.text("sha256"), shard.count("tokens", 1)});
     if (__builtin_add_overflow(sum, part.shards.back().tokens, &sum)) reader.fail("the shards have more than 2^63 tokens");
@@ -108,10 +108,10 @@ ManifestPart read_part(const Reader& reader) {
 }  // namespace
 
 std::string to_json(const Manifest& m) {
-  Json sources = Json::array();
+  OrderedJson sources = OrderedJson::array();
   for (const TextSummary& source : m.sources)
     sources.push_back({{"name", source.name}, {"bytes", source.bytes}, {"sha256", source.sha256}});
-  const Json json = {
+  const OrderedJson object = {
       {"format", kFormat},
       {"version", kVersion},
       {"tool", m.tool},
@@ -124,18 +124,18 @@ std::string to_json(const Manifest& m) {
       {"val", part_json(m.val)},
       {"sources", sources}};
   // Names of sources are whatever the file system has, which need not be UTF-8.
-  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  return object.dump(2, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
 }
 
 Manifest read_manifest(const std::filesystem::path& folder) {
   const std::string file = (folder / kManifestName).string();
-  Json json;
+  OrderedJson object;
   try {
-    json = Json::parse(read_text_file(file, kLongestManifest));
+    object = OrderedJson::parse(read_text_file(file, kLongestManifest));
   } catch (const nlohmann::json::exception& e) {
     throw DataError(file, fmt::format("is not JSON: {}", printable(e.what())));
   }
-  const Reader reader(file, json);
+  const Reader reader(file, object);
   if (const std::string format = reader.text("format"); format != kFormat) {
     reader.fail(fmt::format("'format' is '{}'; '{}' is expected", printable(format), kFormat));
   }
@@ -154,7 +154,7 @@ Manifest read_manifest(const std::filesystem::path& folder) {
   m.tokenizer_bytes = tokenizer.count("trained_on_bytes");
   m.train = read_part(reader.object("train"));
   m.val = read_part(reader.object("val"));
-  for (const Json& entry : reader.array("sources")) {
+  for (const OrderedJson& entry : reader.array("sources")) {
     const Reader source(file, entry, "sources.");
     m.sources.push_back({source.text("name"), source.count("bytes"), source.text("sha256")});
   }

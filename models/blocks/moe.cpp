@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "models/blocks/linear.h"
 #include "models/blocks/mlp.h"
+#include "models/blocks/precision.h"
 
 namespace equisweep {
 namespace {
@@ -16,8 +17,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::Function;
 using torch::autograd::variable_list;
-
-at::ScalarType at_least_float(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
 
 /// oneDNN compiles a bf16 product for every number of rows that it meets, which takes milliseconds.
 std::int64_t row_multiple(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() == at::kBFloat16 ? 64 : 1; }

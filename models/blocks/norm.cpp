@@ -6,10 +6,10 @@
 
 #include <cmath>
 
+#include "models/blocks/precision.h"
+
 namespace equisweep {
 namespace {
-
-at::ScalarType at_least_float(at::ScalarType dtype) { return dtype == at::kDouble ? at::kDouble : at::kFloat; }
 
 /// y = x r g with r = (mean(x^2) + eps)^(-1/2). With h = dy g and z = x r: dx = r (h - z mean(h z)), dg = sum over rows of
 /// dy z.

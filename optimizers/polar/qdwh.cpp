@@ -21,7 +21,7 @@
 namespace equisweep {
 namespace {
 
-at::Tensor iterate(at::Tensor y, double epsilon) {
+at::Tensor qdwh_iterations(at::Tensor y, double epsilon) {
   const std::int64_t m = y.size(-2), n = y.size(-1);
   std::vector<std::int64_t> square(y.sizes().begin(), y.sizes().end());
   square.end()[-2] = n;
@@ -41,7 +41,7 @@ at::Tensor iterate(at::Tensor y, double epsilon) {
 class Qdwh final : public Polar {
  public:
   explicit Qdwh(nlohmann::json options) : options_(std::move(options)) {}
-  at::Tensor factor(const at::Tensor& x) const override { return factor_by_qr(x, options_, iterate); }
+  at::Tensor factor(const at::Tensor& x) const override { return factor_by_qr(x, options_, qdwh_iterations); }
 
  private:
   nlohmann::json options_;

@@ -89,7 +89,7 @@ Rational zolotarev(double l) {
   return result;
 }
 
-at::Tensor iterate(at::Tensor x, double epsilon) {
+at::Tensor zolo_iterations(at::Tensor x, double epsilon) {
   const std::int64_t m = x.size(-2), n = x.size(-1);
   for (double l = epsilon; std::abs(1.0 - l) > 8 * epsilon;) {
     const Rational z = zolotarev(l);
@@ -119,7 +119,7 @@ at::Tensor iterate(at::Tensor x, double epsilon) {
 class Zolo final : public Polar {
  public:
   explicit Zolo(nlohmann::json options) : options_(std::move(options)) {}
-  at::Tensor factor(const at::Tensor& x) const override { return factor_by_qr(x, options_, iterate); }
+  at::Tensor factor(const at::Tensor& x) const override { return factor_by_qr(x, options_, zolo_iterations); }
 
  private:
   nlohmann::json options_;

@@ -14,8 +14,6 @@
 namespace equisweep {
 namespace {
 
-using nlohmann::json;
-
 struct Options {
   std::vector<std::string> rules, precisions = {"fp64", "fp32", "bf16"};
   std::uint64_t seed = 0;
@@ -23,7 +21,7 @@ struct Options {
 };
 
 /// What an entry of a stack says about the rule that it makes.
-AuditSubject subject_of(std::string name, const RuleInfo& row, const json& entry) {
+AuditSubject subject_of(std::string name, const RuleInfo& row, const nlohmann::json& entry) {
   AuditSubject subject;
   subject.name = std::move(name);
   subject.rule = make_rule(entry);
@@ -44,7 +42,7 @@ AuditSubject subject_of(std::string name, const RuleInfo& row, const json& entry
   return subject;
 }
 
-bool accepted(const json& given) try {
+bool accepted(const nlohmann::json& given) try {
   complete_entry(given);
   return true;
 } catch (const UsageError&) {
@@ -52,9 +50,9 @@ bool accepted(const json& given) try {
 }
 
 /// Other values of a field of a rule that is either a flag or a choice.
-std::vector<json> other_values(const Field& field) {
-  const json standard = json::parse(field.default_json);
-  std::vector<json> values;
+std::vector<nlohmann::json> other_values(const Field& field) {
+  const nlohmann::json standard = nlohmann::json::parse(field.default_json);
+  std::vector<nlohmann::json> values;
   if (field.kind == FieldKind::boolean) values.emplace_back(!(standard.is_boolean() && standard.get<bool>()));
   if (field.kind == FieldKind::choice)
     for (const std::string& choice : field.choices)
@@ -62,46 +60,46 @@ std::vector<json> other_values(const Field& field) {
   return values;
 }
 
-json with(json given, const std::string& key, const json& value) {
+nlohmann::json with(nlohmann::json given, const std::string& key, const nlohmann::json& value) {
   given[key] = value;
   return given;
 }
 
 /// What a user might write for a rule: nothing; each flag and choice changed alone; and, where a flag changes the symmetry,
 /// each choice changed beside it. Numbers change no symmetry.
-std::vector<json> givens_of(const RuleInfo& row) {
-  const json base = {{"rule", std::string(row.name)}, {"lr", 1}};
+std::vector<nlohmann::json> givens_of(const RuleInfo& row) {
+  const nlohmann::json base = {{"rule", std::string(row.name)}, {"lr", 1}};
   const Symmetry symmetry = make_rule(complete_entry(base))->symmetry();
-  std::vector<json> givens = {base}, structural;
+  std::vector<nlohmann::json> givens = {base}, structural;
   for (const Field& field : row.fields)
-    for (const json& value : other_values(field)) {
+    for (const nlohmann::json& value : other_values(field)) {
       givens.push_back(with(base, field.name, value));
       if (field.kind == FieldKind::boolean && accepted(givens.back()) &&
           make_rule(complete_entry(givens.back()))->symmetry() != symmetry)
         structural.push_back(givens.back());
     }
-  for (const json& given : structural)
+  for (const nlohmann::json& given : structural)
     for (const Field& field : row.fields)
-      for (const json& value : other_values(field))
+      for (const nlohmann::json& value : other_values(field))
         if (field.kind == FieldKind::choice) givens.push_back(with(given, field.name, value));
   return givens;
 }
 
 /// Every polar method, on the rule that does nothing else; and the one that has sides, on the rules that choose the side.
-std::vector<json> polar_givens(const RuleInfo& row) {
+std::vector<nlohmann::json> polar_givens(const RuleInfo& row) {
   const Field* const polar = find_field(row.fields, "polar");
   if (polar == nullptr) return {};
-  const json base = {{"rule", std::string(row.name)}, {"lr", 1}};
-  std::vector<json> givens;
+  const nlohmann::json base = {{"rule", std::string(row.name)}, {"lr", 1}};
+  std::vector<nlohmann::json> givens;
   if (row.name == "right_polar" || row.name == "left_polar") givens.push_back(with(base, "polar", {{"method", "inv_sqrt"}}));
   if (row.name != "muon") return givens;
-  for (const json& method : other_values(*find_field(polar->fields, "method")))
+  for (const nlohmann::json& method : other_values(*find_field(polar->fields, "method")))
     givens.push_back(with(base, "polar", {{"method", method}}));
   givens.push_back(with(base, "polar", {{"precision", "bf16"}}));
   return givens;
 }
 
-std::string label_of(const json& given) {
+std::string label_of(const nlohmann::json& given) {
   std::string label = given.at("rule");
   for (const auto& [key, value] : given.items()) {
     if (key == "rule" || key == "lr") continue;
@@ -121,9 +119,9 @@ std::vector<AuditSubject> subjects_of(const std::vector<std::string>& names) {
   std::vector<AuditSubject> subjects;
   for (const RuleInfo& row : rules()) {
     if (!names.empty() && std::find(names.begin(), names.end(), row.name) == names.end()) continue;
-    std::vector<json> givens = givens_of(row);
-    for (json& given : polar_givens(row)) givens.push_back(std::move(given));
-    for (const json& given : givens) {
+    std::vector<nlohmann::json> givens = givens_of(row);
+    for (nlohmann::json& given : polar_givens(row)) givens.push_back(std::move(given));
+    for (const nlohmann::json& given : givens) {
       if (!accepted(given)) continue;
       subjects.push_back(subject_of(label_of(given), row, complete_entry(given)));
       subjects.back().through_views = given.size() == 2;  // the defaults

@@ -35,7 +35,7 @@ ExitCode prepare(const PrepareOptions& options) {
 }
 
 /// Folders under `corpora` with a manifest; those that cannot be read are listed with the reason.
-ExitCode list(const std::filesystem::path& corpora, bool as_json) {
+ExitCode list_corpora(const std::filesystem::path& corpora, bool as_json) {
   std::vector<std::filesystem::path> folders;
   std::error_code none;
   for (const auto& entry : std::filesystem::directory_iterator(corpora, none))
@@ -165,8 +165,9 @@ void add_data(CLI::App& program, Action& action) {
   auto as_json = std::make_shared<bool>(false);
   add_results_option(*list_command, *results);
   list_command->add_flag("--json", *as_json, "machine-readable");
-  list_command->callback(
-      [&action, results, as_json] { action = [results, as_json] { return list(corpora_folder(*results), *as_json); }; });
+  list_command->callback([&action, results, as_json] {
+    action = [results, as_json] { return list_corpora(corpora_folder(*results), *as_json); };
+  });
 
   CLI::App* show_command = command->add_subcommand("show",
                                                    "A window of a corpus as text: what a sequence of a batch looks like.\n\n"

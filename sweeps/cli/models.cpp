@@ -27,7 +27,7 @@ std::map<std::string, std::int64_t> parameters_by_role(const std::string& model)
   return out;
 }
 
-ExitCode list(bool json) {
+ExitCode list_models(bool json) {
   nlohmann::json all = nlohmann::json::object();
   std::vector<std::vector<std::string>> rows;
   for (const std::string& name : model_names()) {
@@ -121,7 +121,7 @@ ExitCode describe(const std::string& name, bool as_json) {
   return ExitCode::ok;
 }
 
-ExitCode verify_all(const std::vector<std::filesystem::path>& folders) {
+ExitCode verify_models(const std::vector<std::filesystem::path>& folders) {
   bool good = true;
   for (const auto& folder : folders) {
     const ParityReport report = verify_parity(folder);
@@ -147,7 +147,7 @@ void add_models(CLI::App& program, Action& action) {
   command->add_option("--describe", *name, "a model, e.g. qwen3-nano");
   command->callback([&action, command, json, name] {
     if (command->get_subcommands().empty())
-      action = [json, name] { return name->empty() ? list(*json) : describe(*name, *json); };
+      action = [json, name] { return name->empty() ? list_models(*json) : describe(*name, *json); };
   });
 
   CLI::App* verify =
@@ -158,7 +158,7 @@ void add_models(CLI::App& program, Action& action) {
                               "  equisweep models verify tests/golden/hf/qwen3-a\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
-  verify->callback([&action, folders] { action = [folders] { return verify_all(*folders); }; });
+  verify->callback([&action, folders] { action = [folders] { return verify_models(*folders); }; });
 }
 
 }  // namespace equisweep

@@ -64,7 +64,7 @@ ExitCode show(const std::string& name, bool json) {
   return ExitCode::ok;
 }
 
-ExitCode list(bool json) {
+ExitCode list_rules(bool json) {
   if (json) {
     nlohmann::json out = nlohmann::json::array();
     for (const RuleInfo& rule : rules()) out.push_back(describe(rule));
@@ -106,7 +106,7 @@ ExitCode verify_as_json(const std::vector<std::filesystem::path>& folders) {
   return failed ? ExitCode::some_failed : ExitCode::ok;
 }
 
-ExitCode verify_all(const std::vector<std::filesystem::path>& folders) {
+ExitCode verify_rules(const std::vector<std::filesystem::path>& folders) {
   std::size_t failed = 0, passed = 0, differing = 0;
   for (const auto& folder : folders) {
     std::vector<std::vector<std::string>> rows;
@@ -144,7 +144,7 @@ void add_rules(CLI::App& program, Action& action) {
   command->add_flag("--stacks", *stacks, "the named stacks instead: which rule serves which role, with starting rates");
   command->callback([&action, command, json, stacks] {
     if (command->get_subcommands().empty())
-      action = [json, stacks] { return *stacks ? print_named_stacks(*json) : list(*json); };
+      action = [json, stacks] { return *stacks ? print_named_stacks(*json) : list_rules(*json); };
   });
 
   CLI::App* show_command = command->add_subcommand("show", "One rule in full.\n\n  equisweep rules show row_norm\n");
@@ -162,7 +162,7 @@ void add_rules(CLI::App& program, Action& action) {
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
   verify->add_flag("--json", *json, "machine-readable");
   verify->callback([&action, folders, json] {
-    action = [folders, json] { return *json ? verify_as_json(*folders) : verify_all(*folders); };
+    action = [folders, json] { return *json ? verify_as_json(*folders) : verify_rules(*folders); };
   });
 }
 

@@ -5,7 +5,7 @@
 #include <sstream>
 #include <string>
 
-namespace {
+namespace test_audit_docs {
 
 std::string read(const std::string& path) {
   std::ifstream file(std::string(EQUISWEEP_SOURCE_DIR) + "/" + path);
@@ -20,4 +20,4 @@ TEST(AuditDocs, TheExampleIsTheOneThatIsTested) {
   EXPECT_NE(read("docs/audit.md").find("```cpp\n" + example + "```"), std::string::npos);
 }
 
-}  // namespace
+}  // namespace test_audit_docs

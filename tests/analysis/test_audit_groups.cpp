@@ -13,7 +13,7 @@
 #include "core/rng.h"
 
 namespace equisweep {
-namespace {
+namespace test_audit_groups {
 
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
@@ -220,5 +220,5 @@ TEST(AuditGroups, CopiesAndWidths) {
   }
 }
 
-}  // namespace
+}  // namespace test_audit_groups
 }  // namespace equisweep

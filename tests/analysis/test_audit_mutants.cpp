@@ -13,7 +13,7 @@
 #include "audit_rules.h"
 
 namespace equisweep {
-namespace {
+namespace test_audit_mutants {
 
 using namespace testing;
 using ::testing::ElementsAre;
@@ -129,5 +129,5 @@ TEST(AuditMutants, InterleavedGateAndUpReadAsConcatenated) {
   }
 }
 
-}  // namespace
+}  // namespace test_audit_mutants
 }  // namespace equisweep

@@ -18,7 +18,7 @@
 #include "audit_rules.h"
 
 namespace equisweep {
-namespace {
+namespace test_audit_statistic {
 
 using namespace testing;
 
@@ -217,5 +217,5 @@ TEST(AuditControls, SayWhenTheInstrumentIsBroken) {
   EXPECT_EQ(wrong, negative - 3);
 }
 
-}  // namespace
+}  // namespace test_audit_statistic
 }  // namespace equisweep

@@ -13,7 +13,7 @@
 #include "tests/support/oracle.h"
 
 namespace equisweep {
-namespace {
+namespace test_power_iteration {
 
 // xorshift, so that these tests share no generator with the code.
 double uniform(std::uint64_t& state) {
@@ -130,5 +130,5 @@ TEST(PowerIteration, ZeroIsZeroAndNonFiniteIsNanAndNeighboursAreLeftAlone) {
   }
 }
 
-}  // namespace
+}  // namespace test_power_iteration
 }  // namespace equisweep

@@ -16,7 +16,7 @@
 #include "tests/support/sweep_fixture.h"
 
 namespace equisweep {
-namespace {
+namespace test_report_files {
 
 namespace fs = std::filesystem;
 using testing::FixtureRun;
@@ -200,5 +200,5 @@ TEST(Escape, EachSink) {
   EXPECT_EQ(file_stem("\n"), "unnamed");
 }
 
-}  // namespace
+}  // namespace test_report_files
 }  // namespace equisweep

@@ -13,7 +13,7 @@
 #include "tests/support/sweep_fixture.h"
 
 namespace equisweep {
-namespace {
+namespace test_report_numbers {
 
 namespace fs = std::filesystem;
 using testing::FixtureRun;
@@ -167,5 +167,5 @@ TEST_F(Report, UsesTheNewestAttemptOfEachStep) {
   EXPECT_EQ(data.runs.at(0)->final_loss(), 3.25);
 }
 
-}  // namespace
+}  // namespace test_report_numbers
 }  // namespace equisweep

@@ -11,7 +11,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_router {
 
 class RouterDiagnostic : public ::testing::Test {
  protected:
@@ -113,5 +113,5 @@ TEST_F(RouterDiagnostic, DenseModelsLeaveNoRow) {
   EXPECT_EQ(db_->execAndGet("SELECT (SELECT count(*) FROM router_stats) + (SELECT count(*) FROM expert_load)").getInt(), 0);
 }
 
-}  // namespace
+}  // namespace test_router
 }  // namespace equisweep

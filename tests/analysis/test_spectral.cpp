@@ -13,7 +13,7 @@
 #include "tests/support/oracle.h"
 
 namespace equisweep {
-namespace {
+namespace test_spectral {
 
 namespace fs = std::filesystem;
 
@@ -110,5 +110,5 @@ TEST(Diagnostics, EveryRowHasAPaceAndUnknownNamesAreRefused) {
   }
 }
 
-}  // namespace
+}  // namespace test_spectral
 }  // namespace equisweep

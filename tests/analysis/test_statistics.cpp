@@ -8,7 +8,7 @@
 #include <numbers>
 
 namespace equisweep {
-namespace {
+namespace test_statistics {
 
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
@@ -125,5 +125,5 @@ TEST(RankingMean, DivergedIsInfiniteAndNanNeverWins) {
   EXPECT_EQ(ranking_mean({}), kInfinity);
 }
 
-}  // namespace
+}  // namespace test_statistics
 }  // namespace equisweep

@@ -15,7 +15,7 @@
 #include "core/error.h"
 
 namespace equisweep {
-namespace {
+namespace test_atomic_file {
 
 class AtomicFileTest : public testing::Test {
  protected:
@@ -121,5 +121,5 @@ TEST_F(AtomicFileTest, AFullDiskLeavesTheOldFile) {
   EXPECT_EQ(entries(), 1);
 }
 
-}  // namespace
+}  // namespace test_atomic_file
 }  // namespace equisweep

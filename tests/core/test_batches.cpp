@@ -15,7 +15,7 @@
 #include "core/error.h"
 
 namespace equisweep {
-namespace {
+namespace test_batches {
 
 /// Token t is t, so a batch shows where it was read.
 class Counting final : public TokenSource {
@@ -178,5 +178,5 @@ TEST(Batches, ImpossibleOnesAreRefused) {
   }
 }
 
-}  // namespace
+}  // namespace test_batches
 }  // namespace equisweep

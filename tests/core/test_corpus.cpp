@@ -22,7 +22,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_corpus {
 
 namespace fs = std::filesystem;
 
@@ -241,5 +241,5 @@ TEST(Corpus, KjvIsPreparedOnceForAll) {
   EXPECT_GT(*corpus.info.bytes_per_token, 2);
 }
 
-}  // namespace
+}  // namespace test_corpus
 }  // namespace equisweep

@@ -13,7 +13,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_database {
 
 namespace fs = std::filesystem;
 
@@ -172,5 +172,5 @@ TEST(Database, ReaderCannotWrite) {
   EXPECT_THROW(db->exec("DELETE FROM steps"), SQLite::Exception);
 }
 
-}  // namespace
+}  // namespace test_database
 }  // namespace equisweep

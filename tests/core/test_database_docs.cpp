@@ -10,7 +10,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_database_docs {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -117,5 +117,5 @@ TEST_F(DatabaseDocs, QueriesAnswer) {
   EXPECT_THAT(rows(*db, all[8]), ElementsAre("aaaaaaaaaaaaaaa3,1,diverged,,loss nan,"));
 }
 
-}  // namespace
+}  // namespace test_database_docs
 }  // namespace equisweep

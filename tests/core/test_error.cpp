@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 namespace equisweep {
-namespace {
+namespace test_error {
 
 using namespace std::string_literals;
 
@@ -110,5 +110,5 @@ TEST(Error, PrintableIsCutAtACharacter) {
   EXPECT_EQ(printable(std::string(1000, 'x')), std::string(197, 'x') + "...");
 }
 
-}  // namespace
+}  // namespace test_error
 }  // namespace equisweep

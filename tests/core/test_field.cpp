@@ -10,7 +10,7 @@
 #include "core/error.h"
 
 namespace equisweep {
-namespace {
+namespace test_field {
 
 using nlohmann::json;
 
@@ -225,5 +225,5 @@ TEST(Field, Lookup) {
   EXPECT_EQ(allowed_values({.name = "x", .kind = FieldKind::number, .default_json = "", .doc = ""}), "a number");
 }
 
-}  // namespace
+}  // namespace test_field
 }  // namespace equisweep

@@ -10,7 +10,7 @@
 #include "core/data/huggingface_tokenizer.h"
 
 namespace equisweep {
-namespace {
+namespace test_huggingface_tokenizer {
 
 using nlohmann::json;
 
@@ -108,5 +108,5 @@ TEST(HuggingFaceTokenizer, NumbersEveryPiece) {
   EXPECT_EQ(file.at("added_tokens").at(1).at("id"), Tokenizer::kDelimiter);
 }
 
-}  // namespace
+}  // namespace test_huggingface_tokenizer
 }  // namespace equisweep

@@ -12,7 +12,7 @@
 #include "core/param.h"
 
 namespace equisweep {
-namespace {
+namespace test_matrix_view {
 
 using Index = std::vector<std::int64_t>;
 
@@ -324,5 +324,5 @@ TEST(MatrixView, Names) {
   EXPECT_THAT(view_names(), testing::ElementsAre("natural", "whole", "row", "col", "heads", "split", "pair"));
 }
 
-}  // namespace
+}  // namespace test_matrix_view
 }  // namespace equisweep

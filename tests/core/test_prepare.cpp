@@ -20,7 +20,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_prepare {
 
 namespace fs = std::filesystem;
 
@@ -245,5 +245,5 @@ TEST(Kjv, AMissingProgramIsAnErrorThatSaysWhatToInstall) {
   EXPECT_THROW(print_kjv("false"), Error);
 }
 
-}  // namespace
+}  // namespace test_prepare
 }  // namespace equisweep

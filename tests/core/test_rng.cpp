@@ -9,7 +9,7 @@
 #include <string>
 
 namespace equisweep {
-namespace {
+namespace test_rng {
 
 // Outputs for seed 1234567 as published with the algorithm's C code and in Rosetta Code's task on splitmix64.
 TEST(Rng, SplitMix64GivesThePublishedNumbers) {
@@ -90,5 +90,5 @@ TEST(Rng, GeneratorsAreAPureFunctionOfTheirArguments) {
   EXPECT_FALSE(at::equal(draw(1, "weights", 3), first));
 }
 
-}  // namespace
+}  // namespace test_rng
 }  // namespace equisweep

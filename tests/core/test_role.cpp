@@ -7,7 +7,7 @@
 #include <set>
 
 namespace equisweep {
-namespace {
+namespace test_role {
 
 using testing::ElementsAre;
 
@@ -51,5 +51,5 @@ TEST(Role, EntryNamesAreExactlyTheClaims) {
   EXPECT_EQ(names.size(), claims.size()) << "a name is listed twice";
 }
 
-}  // namespace
+}  // namespace test_role
 }  // namespace equisweep

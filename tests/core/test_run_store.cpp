@@ -11,7 +11,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_run_store {
 
 using ::testing::HasSubstr;
 
@@ -201,5 +201,5 @@ TEST(RunState, NamesRoundTrip) {
   EXPECT_EQ(run_state_from_name(""), std::nullopt);
 }
 
-}  // namespace
+}  // namespace test_run_store
 }  // namespace equisweep

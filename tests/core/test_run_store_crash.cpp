@@ -9,7 +9,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_run_store_crash {
 
 enum class Acknowledge { flush, timed_commit };
 
@@ -75,5 +75,5 @@ TEST_P(Killed, EveryAcknowledgedRowIsThere) {
 INSTANTIATE_TEST_SUITE_P(RunStore, Killed, ::testing::Values(Acknowledge::flush, Acknowledge::timed_commit),
                          [](const auto& p) { return p.param == Acknowledge::flush ? "Flush" : "TimedCommit"; });
 
-}  // namespace
+}  // namespace test_run_store_crash
 }  // namespace equisweep

@@ -13,7 +13,7 @@
 #include "core/error.h"
 
 namespace equisweep {
-namespace {
+namespace test_safetensors {
 
 using testing::ElementsAre;
 
@@ -149,5 +149,5 @@ TEST(SafetensorsGolden, ARecordingReadsAsItsSidecarSays) {
   EXPECT_EQ(file.tensor("W5")[1][2][13].item<double>(), 0x1.ffa696ea4cd26p-3);
 }
 
-}  // namespace
+}  // namespace test_safetensors
 }  // namespace equisweep

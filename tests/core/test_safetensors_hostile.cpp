@@ -13,7 +13,7 @@
 #include "core/safetensors.h"
 
 namespace equisweep {
-namespace {
+namespace test_safetensors_hostile {
 
 using namespace std::string_literals;
 
@@ -213,5 +213,5 @@ TEST_F(HostileSafetensors, ABoolIsZeroOrOne) {
   }
 }
 
-}  // namespace
+}  // namespace test_safetensors_hostile
 }  // namespace equisweep

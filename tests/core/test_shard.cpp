@@ -14,7 +14,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_shard {
 
 using Header = std::array<std::int32_t, 256>;
 
@@ -164,5 +164,5 @@ TEST(Shard, CutWhileOpenIsAnError) {
   }
 }
 
-}  // namespace
+}  // namespace test_shard
 }  // namespace equisweep

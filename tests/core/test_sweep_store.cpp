@@ -12,7 +12,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_sweep_store {
 
 const std::string kA = "aaaaaaaaaaaaaaaa", kB = "bbbbbbbbbbbbbbbb", kC = "cccccccccccccccc";
 
@@ -250,5 +250,5 @@ TEST(SweepStore, MetaIsReplaced) {
   EXPECT_EQ(query(folder / "sweep.db", "SELECT key, value FROM meta"), "name,'; DROP TABLE meta; --;");
 }
 
-}  // namespace
+}  // namespace test_sweep_store
 }  // namespace equisweep

@@ -14,7 +14,7 @@
 #include <vector>
 
 namespace equisweep {
-namespace {
+namespace test_symmetry {
 
 using RowMajor = Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
@@ -217,5 +217,5 @@ TEST(Symmetry, WrongShapesAreProgrammerErrors) {
   EXPECT_THROW(random_matrix(Group::orthogonal, 0, 1), c10::Error);
 }
 
-}  // namespace
+}  // namespace test_symmetry
 }  // namespace equisweep

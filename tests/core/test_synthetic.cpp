@@ -12,7 +12,7 @@
 #include "core/error.h"
 
 namespace equisweep {
-namespace {
+namespace test_synthetic {
 
 Eigen::MatrixXd transition_matrix(const ZipfMarkov& chain) {
   Eigen::MatrixXd p(chain.vocabulary(), chain.vocabulary());
@@ -115,5 +115,5 @@ TEST(SyntheticVocabulary, RefusedByName) {
   }
 }
 
-}  // namespace
+}  // namespace test_synthetic
 }  // namespace equisweep

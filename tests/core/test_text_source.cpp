@@ -13,7 +13,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_text_source {
 
 void write_file(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
@@ -169,5 +169,5 @@ TEST(TextSource, BadTextIsRefusedWithItsPlace) {
   EXPECT_TRUE(failure(gz).find("cannot be read") != std::string::npos) << failure(gz);
 }
 
-}  // namespace
+}  // namespace test_text_source
 }  // namespace equisweep

@@ -12,7 +12,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_tokenizer {
 
 std::string verses() {
   std::string text;
@@ -111,5 +111,5 @@ TEST(Tokenizer, OtherFilesAreRefused) {
   EXPECT_THROW(Tokenizer::load(folder / "missing"), DataError);
 }
 
-}  // namespace
+}  // namespace test_tokenizer
 }  // namespace equisweep

@@ -4,7 +4,7 @@
 #include <gtest/gtest.h>
 
 namespace equisweep {
-namespace {
+namespace test_update_rule {
 
 class TwoSlots : public UpdateRule {
  public:
@@ -36,5 +36,5 @@ TEST(UpdateRule, TheWeightKeepsOneMinusLrTimesDecay) {
   EXPECT_EQ(TwoSlots().retained(0.5, 0), 1);
 }
 
-}  // namespace
+}  // namespace test_update_rule
 }  // namespace equisweep

@@ -11,7 +11,7 @@
 #include "tests/support/process.h"
 
 namespace equisweep::testing {
-namespace {
+namespace test_audit_command {
 
 using ::testing::HasSubstr;
 
@@ -90,5 +90,5 @@ TEST_F(AuditCommand, NamesWhatItDoesNotKnow) {
   EXPECT_EQ(audit({"--rules", "sgd", "--precision", "fp64", "--db", "no/such/folder/audit.db"}).exit_code, 5);
 }
 
-}  // namespace
+}  // namespace test_audit_command
 }  // namespace equisweep::testing

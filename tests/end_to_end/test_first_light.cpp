@@ -10,7 +10,7 @@
 #include "tests/support/process.h"
 
 namespace equisweep::testing {
-namespace {
+namespace test_first_light {
 
 constexpr const char* kSweep = R"(version: 1
 name: small
@@ -171,5 +171,5 @@ TEST_F(FirstLight, MistakesAreRefusedWithExitCodeTwoBeforeAnythingStarts) {
 
 TEST_F(FirstLight, UnknownSweepMatchesNothing) { EXPECT_EQ(equisweep({"report", "no-such-sweep"}).exit_code, 3); }
 
-}  // namespace
+}  // namespace test_first_light
 }  // namespace equisweep::testing

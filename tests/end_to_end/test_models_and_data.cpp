@@ -11,7 +11,7 @@
 #include "tests/support/process.h"
 
 namespace equisweep::testing {
-namespace {
+namespace test_models_and_data {
 
 constexpr const char* kHead = R"(version: 1
 name: small
@@ -221,5 +221,5 @@ TEST_F(ModelsAndData, CorporaAreListedAndShown) {
   EXPECT_EQ(std::count(ids.out.begin(), ids.out.end(), ' '), 2) << ids.out;
 }
 
-}  // namespace
+}  // namespace test_models_and_data
 }  // namespace equisweep::testing

@@ -16,7 +16,7 @@
 #include "tests/models/finite_differences.h"
 
 namespace equisweep {
-namespace {
+namespace test_blocks {
 
 /// Fills the weights with values of the size that they have in training, in fp64.
 void randomize(Weights& weights, std::uint64_t seed) {
@@ -270,5 +270,5 @@ TEST(GatedMlpBlock, FollowsItsFormula) {
   }
 }
 
-}  // namespace
+}  // namespace test_blocks
 }  // namespace equisweep

@@ -15,7 +15,7 @@
 #include "models/models.h"
 
 namespace equisweep {
-namespace {
+namespace test_huggingface {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
@@ -239,5 +239,5 @@ TEST(HuggingFaceWeights, ShardsAreJoinedByTheirIndex) {
   EXPECT_THAT(message_of([&] { load_huggingface(folder); }), HasSubstr("'model.norm.weigth' is not in model-1.safetensors"));
 }
 
-}  // namespace
+}  // namespace test_huggingface
 }  // namespace equisweep

@@ -9,7 +9,7 @@
 #include "tests/models/finite_differences.h"
 
 namespace equisweep {
-namespace {
+namespace test_loss {
 
 struct Case {
   std::int64_t N, V, chunk;
@@ -99,5 +99,5 @@ TEST(LossChunk, BoundsTheLogits) {
   EXPECT_EQ(loss_chunk(10, 262144, false), 10);
 }
 
-}  // namespace
+}  // namespace test_loss
 }  // namespace equisweep

@@ -9,7 +9,7 @@
 #include "tests/models/finite_differences.h"
 
 namespace equisweep {
-namespace {
+namespace test_moe {
 
 at::Tensor random(at::IntArrayRef shape, std::uint64_t seed, double scale = 1) {
   return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed), at::kDouble) * scale;
@@ -172,5 +172,5 @@ TEST(MoeBlockErrors, MoreChoicesThanExperts) {
   EXPECT_THROW(Moe(Scope(weights), {.d = 4, .experts = 2, .top_k = 3, .expert_ff = 4}), UsageError);
 }
 
-}  // namespace
+}  // namespace test_moe
 }  // namespace equisweep

@@ -16,7 +16,7 @@
 #include "models/verify.h"
 
 namespace equisweep {
-namespace {
+namespace test_parity {
 
 namespace fs = std::filesystem;
 
@@ -114,5 +114,5 @@ TEST(Verify, SeesWhatIsWrong) {
   }
 }
 
-}  // namespace
+}  // namespace test_parity
 }  // namespace equisweep

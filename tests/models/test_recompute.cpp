@@ -10,7 +10,7 @@
 #include "models/models.h"
 
 namespace equisweep {
-namespace {
+namespace test_recompute {
 
 struct Case {
   const char* model;
@@ -90,5 +90,5 @@ TEST(RecomputedBlock, RunsAgainInTheBackwardPassAndNowhereElse) {
   EXPECT_EQ(runs, 3);
 }
 
-}  // namespace
+}  // namespace test_recompute
 }  // namespace equisweep

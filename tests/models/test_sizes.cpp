@@ -8,7 +8,7 @@
 #include "models/models.h"
 
 namespace equisweep {
-namespace {
+namespace test_sizes {
 
 using nlohmann::json;
 
@@ -84,5 +84,5 @@ TEST(Sizes, ThereAreNoOthers) {
   EXPECT_EQ(names, model_names());
 }
 
-}  // namespace
+}  // namespace test_sizes
 }  // namespace equisweep

@@ -12,7 +12,7 @@
 #include "models/models.h"
 
 namespace equisweep {
-namespace {
+namespace test_table {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -146,5 +146,5 @@ TEST(Initialize, StartsNearTheUniformLoss) {
   EXPECT_NEAR(loss.item<double>(), std::log(512.0), 0.1);
 }
 
-}  // namespace
+}  // namespace test_table
 }  // namespace equisweep

@@ -8,7 +8,7 @@
 #include "support.h"
 
 namespace equisweep {
-namespace {
+namespace test_banks {
 
 using namespace testing;
 using nlohmann::json;
@@ -172,5 +172,5 @@ TEST(Banks, ObserversSeeEveryBankBeforeItsWeightsAreOverwritten) {
     EXPECT_LT(relative_error(param.tensor.detach(), watcher.expected.at(param.name)), 1e-15) << param.name;
 }
 
-}  // namespace
+}  // namespace test_banks
 }  // namespace equisweep

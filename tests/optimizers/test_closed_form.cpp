@@ -10,7 +10,7 @@
 #include "variants.h"
 
 namespace equisweep {
-namespace {
+namespace test_closed_form {
 
 using namespace testing;
 using nlohmann::json;
@@ -186,5 +186,5 @@ TEST_P(ClosedForm, IsThatOfTheBlocksOfEveryViewOfEveryLayout) {
       }
 }
 
-}  // namespace
+}  // namespace test_closed_form
 }  // namespace equisweep

@@ -7,7 +7,7 @@
 #include "variants.h"
 
 namespace equisweep {
-namespace {
+namespace test_conformance {
 
 using namespace testing;
 using nlohmann::json;
@@ -200,5 +200,5 @@ TEST_P(EveryRule, StaysFiniteOnHardInputs) {
   });
 }
 
-}  // namespace
+}  // namespace test_conformance
 }  // namespace equisweep

@@ -18,7 +18,7 @@
 #include "support.h"
 
 namespace equisweep {
-namespace {
+namespace test_deviations {
 
 using namespace testing;
 using nlohmann::json;
@@ -232,5 +232,5 @@ TEST(Deviations, DirectionsKeepTheWorkingPrecision) {
   }
 }
 
-}  // namespace
+}  // namespace test_deviations
 }  // namespace equisweep

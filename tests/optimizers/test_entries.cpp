@@ -10,7 +10,7 @@
 #include "variants.h"
 
 namespace equisweep {
-namespace {
+namespace test_entries {
 
 using namespace testing;
 using nlohmann::json;
@@ -175,5 +175,5 @@ TEST_P(EveryOption, TheViewChangesTheResultOrIsRefused) {
   EXPECT_FALSE(same_bits(after_one_step(*one), after_one_step(*other)));
 }
 
-}  // namespace
+}  // namespace test_entries
 }  // namespace equisweep

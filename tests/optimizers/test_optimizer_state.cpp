@@ -9,7 +9,7 @@
 #include "variants.h"
 
 namespace equisweep {
-namespace {
+namespace test_optimizer_state {
 
 using namespace testing;
 using nlohmann::json;
@@ -178,5 +178,5 @@ TEST(OptimizerState, NothingIsWrittenUnlessAllOfItFits) {
   EXPECT_EQ(refused([](Saved&) {}, -1), "optimizer state with -1 steps");
 }
 
-}  // namespace
+}  // namespace test_optimizer_state
 }  // namespace equisweep

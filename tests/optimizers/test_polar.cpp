@@ -8,7 +8,7 @@
 #include "support.h"
 
 namespace equisweep {
-namespace {
+namespace test_polar {
 
 using namespace testing;
 using nlohmann::json;
@@ -219,5 +219,5 @@ INSTANTIATE_TEST_SUITE_P(
                       Refusal{{{"damping", 0.1}}, "'damping' has no effect with method polar_express"},
                       Refusal{{{"steps", 0}}, "steps"}, Refusal{{{"safety", 0}}, "safety"}));
 
-}  // namespace
+}  // namespace test_polar
 }  // namespace equisweep

@@ -13,7 +13,7 @@
 #include "support.h"
 
 namespace equisweep {
-namespace {
+namespace test_replay {
 
 using namespace testing;
 using nlohmann::json;
@@ -92,5 +92,5 @@ TEST(Replay, FailsWithAReasonWhereACaseCannotBeReplayed) {
   EXPECT_THAT(usage_error([] { verify_recordings(kGolden / "nowhere"); }), ::testing::HasSubstr("no folder"));
 }
 
-}  // namespace
+}  // namespace test_replay
 }  // namespace equisweep

@@ -5,7 +5,7 @@
 #include "support.h"
 
 namespace equisweep {
-namespace {
+namespace test_roles {
 
 using namespace testing;
 using nlohmann::json;
@@ -95,5 +95,5 @@ TEST(Claims, AViewThatALayoutLacksIsRefusedWithTheWeightsName) {
               ::testing::HasSubstr("stack: entry 'mlp', weight 'mlp.gate': a weight of layout matrix has no view 'heads'"));
 }
 
-}  // namespace
+}  // namespace test_roles
 }  // namespace equisweep

@@ -10,7 +10,7 @@
 #include "variants.h"
 
 namespace equisweep {
-namespace {
+namespace test_rules_table {
 
 using namespace testing;
 using ::testing::HasSubstr;
@@ -62,5 +62,5 @@ TEST(RulesTable, TheSymmetryInWordsIsTheOneThatTheRuleClaims) {
   }
 }
 
-}  // namespace
+}  // namespace test_rules_table
 }  // namespace equisweep

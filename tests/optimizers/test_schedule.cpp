@@ -9,7 +9,7 @@
 #include "optimizers/schedule.h"
 
 namespace equisweep {
-namespace {
+namespace test_schedule {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
@@ -103,5 +103,5 @@ INSTANTIATE_TEST_SUITE_P(
                       Refused{R"({"warmup": -1})", 10, "warmup"}, Refused{R"({"warmup": 1.5})", 10, "warmup"},
                       Refused{R"({"type": "wsd", "decay": 0})", 10, "decay"}));
 
-}  // namespace
+}  // namespace test_schedule
 }  // namespace equisweep

@@ -9,7 +9,7 @@
 #include "core/error.h"
 
 namespace equisweep {
-namespace {
+namespace test_device {
 
 using ::testing::HasSubstr;
 using ::testing::ThrowsMessage;
@@ -70,5 +70,5 @@ TEST(Device, WrongChoicesAreRefused) {
   refuses(none, {.slots_per_gpu = 0}, "slots_per_gpu 0");
 }
 
-}  // namespace
+}  // namespace test_device
 }  // namespace equisweep

@@ -10,7 +10,7 @@
 #include "tests/sweeps/sweep_text.h"
 
 namespace equisweep {
-namespace {
+namespace test_grid {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -129,5 +129,5 @@ TEST(Only, SelectsByAnyAxisAndRefusesWhatTheSweepDoesNotHave) {
   EXPECT_THAT(refusal("lr_scale=two"), HasSubstr("'two' is not a number"));
 }
 
-}  // namespace
+}  // namespace test_grid
 }  // namespace equisweep

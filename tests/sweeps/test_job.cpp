@@ -12,7 +12,7 @@
 #include "core/error.h"
 
 namespace equisweep {
-namespace {
+namespace test_job {
 
 using nlohmann::json;
 
@@ -119,5 +119,5 @@ TEST(JobId, IsSixteenHexDigits) {
   EXPECT_EQ(job_id(sample()).find_first_not_of("0123456789abcdef"), std::string::npos);
 }
 
-}  // namespace
+}  // namespace test_job
 }  // namespace equisweep

@@ -12,7 +12,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_launcher {
 
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
@@ -150,5 +150,5 @@ TEST(Launcher, DryRunSaysWhatItWouldStart) {
   EXPECT_TRUE(launcher.wait({}).empty());
 }
 
-}  // namespace
+}  // namespace test_launcher
 }  // namespace equisweep

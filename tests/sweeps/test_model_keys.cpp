@@ -13,7 +13,7 @@
 #include "tests/sweeps/sweep_text.h"
 
 namespace equisweep {
-namespace {
+namespace test_model_keys {
 
 using nlohmann::json;
 namespace fs = std::filesystem;
@@ -136,5 +136,5 @@ TEST(InitFrom, NamedModelMustBeThatOfTheFolder) {
       "grid.model: init_from says what the model is");
 }
 
-}  // namespace
+}  // namespace test_model_keys
 }  // namespace equisweep

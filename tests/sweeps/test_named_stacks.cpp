@@ -14,7 +14,7 @@
 #include "tests/sweeps/sweep_text.h"
 
 namespace equisweep {
-namespace {
+namespace test_named_stacks {
 
 using nlohmann::json;
 using testing::HasSubstr;
@@ -130,5 +130,5 @@ TEST(ByArchitecture, IsCheckedLikeOtherValues) {
   EXPECT_THAT(errors_of(with("0.5")), HasSubstr("stacks.muon.matrix.lr.by_architecture: 0.5 is not a map of values"));
 }
 
-}  // namespace
+}  // namespace test_named_stacks
 }  // namespace equisweep

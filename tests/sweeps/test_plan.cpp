@@ -14,7 +14,7 @@
 #include "tests/sweeps/sweep_text.h"
 
 namespace equisweep {
-namespace {
+namespace test_plan {
 
 using nlohmann::json;
 
@@ -199,5 +199,5 @@ TEST(Plan, AFileCutAnywhereFailsOrMeansTheSame) {
   EXPECT_EQ(read, 1);  // without its last line end
 }
 
-}  // namespace
+}  // namespace test_plan
 }  // namespace equisweep

@@ -8,7 +8,7 @@
 #include "tests/support/screen.h"
 
 namespace equisweep {
-namespace {
+namespace test_progress_table {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -108,5 +108,5 @@ TEST(ProgressTable, PipeGetsPlainLines) {
   EXPECT_THAT(pipe.written(), Not(HasSubstr("\x1b")));
 }
 
-}  // namespace
+}  // namespace test_progress_table
 }  // namespace equisweep

@@ -10,7 +10,7 @@
 #include "sweeps/file/reader.h"
 
 namespace equisweep {
-namespace {
+namespace test_reader {
 
 using nlohmann::json;
 
@@ -255,5 +255,5 @@ TEST(SetValue, ReplacesAndMakesPaths) {
   }
 }
 
-}  // namespace
+}  // namespace test_reader
 }  // namespace equisweep

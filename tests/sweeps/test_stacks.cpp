@@ -9,7 +9,7 @@
 #include "tests/sweeps/sweep_text.h"
 
 namespace equisweep {
-namespace {
+namespace test_stacks {
 
 using nlohmann::json;
 
@@ -197,5 +197,5 @@ TEST(Stacks, NestedOptionsAreAxesToo) {
   EXPECT_EQ(jobs[0].config.at("stack").at("matrix").at("polar").at("steps"), 3);
 }
 
-}  // namespace
+}  // namespace test_stacks
 }  // namespace equisweep

@@ -14,7 +14,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_supervisor {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -293,5 +293,5 @@ TEST(Judge, EveryEnd) {
   EXPECT_EQ(text(judge(RunState::running, "", ok, false)), "failed: ended without a final row");
 }
 
-}  // namespace
+}  // namespace test_supervisor
 }  // namespace equisweep

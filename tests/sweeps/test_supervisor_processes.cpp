@@ -15,7 +15,7 @@
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
-namespace {
+namespace test_supervisor_processes {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
@@ -208,5 +208,5 @@ TEST(SupervisorProcesses, SecondSupervisorIsRefusedWithTheFirstOnesNumber) {
   EXPECT_EQ(first.states(), "gated done ;");
 }
 
-}  // namespace
+}  // namespace test_supervisor_processes
 }  // namespace equisweep

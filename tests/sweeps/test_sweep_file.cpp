@@ -15,7 +15,7 @@
 #include "tests/sweeps/sweep_text.h"
 
 namespace equisweep {
-namespace {
+namespace test_sweep_file {
 
 using nlohmann::json;
 
@@ -204,5 +204,5 @@ TEST(SweepFile, SetReplacesAnyValueBeforeItIsChecked) {
             "did you mean 'steps'?");
 }
 
-}  // namespace
+}  // namespace test_sweep_file
 }  // namespace equisweep

@@ -34,7 +34,7 @@ double entropy_of(const ReportData& data, std::size_t model) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
-std::optional<Figure> figure_of(const ReportData& data, std::size_t model, const Axis& axis) {
+std::optional<Figure> loss_curves(const ReportData& data, std::size_t model, const Axis& axis) {
   const std::string name = visible(data.models[model]);
   Figure figure{.id = fmt::format("curves-{}-{}", axis.id, file_stem(data.models[model])),
                 .title = fmt::format("Validation loss over {} on {}", axis.name, name),
@@ -102,7 +102,7 @@ Content curves_section(const SectionInput& input) {
   Content content;
   for (std::size_t model = 0; model < data.models.size(); ++model) {
     for (const Axis& axis : kAxes) {
-      if (auto figure = figure_of(data, model, axis)) content.emplace_back(std::move(*figure));
+      if (auto figure = loss_curves(data, model, axis)) content.emplace_back(std::move(*figure));
     }
     const double entropy = entropy_of(data, model);
     const Arm* best = nullptr;

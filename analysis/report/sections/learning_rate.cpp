@@ -34,7 +34,7 @@ Basin basin_of(const Arm& arm) {
   return {(*low)->lr_scale, (*high)->lr_scale, line.size() > 1 && (best == line.begin() || best + 1 == line.end())};
 }
 
-Figure figure_of(const ReportData& data, std::size_t model) {
+Figure rate_curve(const ReportData& data, std::size_t model) {
   Figure figure{.id = "lr-" + file_stem(data.models[model]),
                 .title = "Final validation loss against the learning rate on " + visible(data.models[model]),
                 .caption = {},
@@ -136,7 +136,7 @@ Content learning_rate_section(const SectionInput& input) {
   if (edges)
     table.notes.push_back("An optimum at the edge of the grid may lie beyond it: the stack is then not fully tuned.");
   for (std::size_t model = 0; model < data.models.size(); ++model) {
-    Figure figure = figure_of(data, model);
+    Figure figure = rate_curve(data, model);
     if (!figure.alternative.empty()) content.emplace_back(std::move(figure));
   }
   if (table.rows.empty())

@@ -68,7 +68,7 @@ void add_run(SQLite::Database& db, const RunRecord& run, std::size_t stack, Line
   }
 }
 
-std::optional<Figure> figure_of(const ReportData& data, std::size_t model) {
+std::optional<Figure> norm_curves(const ReportData& data, std::size_t model) {
   Lines lines;
   std::vector<std::string> roles;
   std::set<std::size_t> stacks;
@@ -137,7 +137,7 @@ std::optional<Figure> figure_of(const ReportData& data, std::size_t model) {
 Content spectra_section(const SectionInput& input) {
   Content content;
   for (std::size_t model = 0; model < input.data.models.size(); ++model) {
-    if (auto figure = figure_of(input.data, model)) content.emplace_back(std::move(*figure));
+    if (auto figure = norm_curves(input.data, model)) content.emplace_back(std::move(*figure));
   }
   if (content.empty())
     content.emplace_back(
