@@ -7,11 +7,6 @@ set(EQUISWEEP_TENSOR_HEADERS <ATen/ATen.h> <nlohmann/json.hpp> <fmt/format.h>)
 set(EQUISWEEP_PLAIN_HEADERS <nlohmann/json.hpp> <fmt/format.h> <algorithm> <array> <charconv> <chrono> <cmath> <filesystem>
     <fstream> <functional> <map> <memory> <optional> <set> <span> <string> <string_view> <unordered_map> <vector>)
 
-# Files are compiled a few at a time: a translation unit that uses tensors costs 2 s for the templates it instantiates, whatever
-# its length. So names in anonymous namespaces are distinct within a folder, and a test has a namespace of its own.
-set(CMAKE_UNITY_BUILD ON CACHE BOOL "compile several files as one translation unit")
-set(CMAKE_UNITY_BUILD_BATCH_SIZE 5)
-
 # equisweep_precompiled(NAME HEADERS ... [LINK ...] [OPTIONS ...]): a precompiled header that other targets reuse.
 function(equisweep_precompiled name)
   cmake_parse_arguments(ARG "" "" "HEADERS;LINK;OPTIONS" ${ARGN})

@@ -21,6 +21,11 @@ if(EQUISWEEP_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${EQUISWEEP_CCACHE})
 endif()
 
+# Files are compiled a few at a time: a translation unit that uses tensors costs 2 s for the templates it instantiates, whatever
+# its length. So names in anonymous namespaces are distinct within a folder, and a test has a namespace of its own.
+set(CMAKE_UNITY_BUILD ON CACHE BOOL "compile several files as one translation unit")
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 5)
+
 # gcc 12 is wrong about what "literal" + std::string writes where (gcc bugs 105651, 105329); four warnings say so. And a
 # class may use the anonymous namespace of the one file that defines it, also where files are compiled together.
 add_library(equisweep_warnings INTERFACE)
