@@ -131,6 +131,8 @@ class SweepStore {
   RunState state(const std::string& job) const;
   std::string message(const std::string& job) const;
   std::int64_t attempt(const std::string& job) const;
+  /// Of the newest evaluation that counts; +infinity where it was no number, nothing where there was none.
+  std::optional<double> validation_loss(const std::string& job) const;
 
   /// Records a state that no run.db can tell (running, lost, failed before the first row, cancelled, ...). Raises `attempt`
   /// if it is larger than the recorded one; refuses (returns false) if it is smaller.
@@ -140,7 +142,9 @@ class SweepStore {
   void set_exit_status(const std::string& job, std::int64_t attempt, const std::string& exit_status);
 
   /// Takes in the rows of a run.db that are new, and the state that its newest attempt ended with, in one transaction.
-  /// Idempotent. Returns the number of new rows.
+  /// Idempotent. Of an attempt whose end set_state() has told already only a result is still believed; a job that was put
+  /// back into the queue or cancelled stays so unless a newer attempt or a result says otherwise. Returns the number of new
+  /// rows.
   std::int64_t ingest(const std::filesystem::path& run_db);
 
   std::int64_t rows() const;  ///< in all tables together

@@ -1,6 +1,7 @@
 #include <SQLiteCpp/VariadicBind.h>
 #include <fmt/format.h>
 
+#include <limits>
 #include <map>
 #include <tuple>
 
@@ -40,6 +41,17 @@ std::vector<std::string> row_tables(SQLite::Database& db) {
       db,
       "SELECT name FROM main.sqlite_schema t WHERE type = 'table' AND name NOT IN ('runs', 'attempts') AND EXISTS "
       "(SELECT 1 FROM pragma_table_info(t.name) c WHERE c.name = 'run') ORDER BY name");
+}
+
+/// Whether a run.db holds nothing yet: its worker was killed while it made it.
+bool is_unborn(const std::filesystem::path& file) {
+  return in_database(file, [&] {
+    SQLite::Database db(read_only_uri(file), SQLite::OPEN_READONLY | SQLite::OPEN_URI | SQLite::OPEN_NOFOLLOW, 10'000);
+    for (const char* sql : {"PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"}) {
+      if (db.execAndGet(sql).getInt64() != 0) return false;
+    }
+    return true;
+  });
 }
 
 RunState state_of(const std::filesystem::path& file, const std::string& name) {
@@ -154,16 +166,27 @@ bool SweepStore::set_state(const std::string& job, RunState state, const std::st
     SQLite::Statement update(db, "UPDATE runs SET state = ?, message = ?, attempt = ? WHERE run = ?");
     SQLite::bind(update, std::string(name_of(state)), message, attempt, run.run);
     update.exec();
-    // An attempt that ended without its own last word gets this one.
+    // It is the last word about the attempt as well, unless that has brought a result.
     if (state != RunState::queued && state != RunState::running) {
-      SQLite::Statement end(
-          db,
-          "UPDATE attempts SET state = ?, message = ?, ended_at = ? WHERE run = ? AND attempt = ? AND state = 'running'");
+      SQLite::Statement end(db,
+                            "UPDATE attempts SET state = ?, message = ?, ended_at = coalesce(ended_at, ?) "
+                            "WHERE run = ? AND attempt = ? AND state NOT IN ('done', 'diverged')");
       SQLite::bind(end, std::string(name_of(state)), message, utc_now(), run.run, attempt);
       end.exec();
     }
     transaction.commit();
     return true;
+  });
+}
+
+std::optional<double> SweepStore::validation_loss(const std::string& job) const {
+  const std::int64_t run = impl_->get(job).run;
+  return in_database(impl_->file, [&]() -> std::optional<double> {
+    SQLite::Statement query(*impl_->db, "SELECT loss FROM eval_curve WHERE run = ? ORDER BY step DESC LIMIT 1");
+    query.bind(1, run);
+    if (!query.executeStep()) return std::nullopt;
+    const SQLite::Column loss = query.getColumn(0);
+    return loss.isNull() ? std::numeric_limits<double>::infinity() : loss.getDouble();
   });
 }
 
@@ -179,6 +202,7 @@ void SweepStore::set_exit_status(const std::string& job, std::int64_t attempt, c
 }
 
 std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
+  if (is_unborn(run_db)) return 0;
   // Kept open while its rows are copied: it is the file that was checked.
   const auto checked = open_read_only(run_db);
   return in_database(run_db, [&]() -> std::int64_t {
@@ -224,11 +248,13 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
       SQLite::bind(insert, run, source);
       return insert.exec();
     };
-    // The last word of a worker counts; an unfinished attempt does not take back what the supervisor said about it.
+    // The first last word counts, the worker's or what the supervisor has made of its end; a result always counts.
     const std::int64_t before = db.execAndGet("SELECT count(*) FROM main.attempts").getInt64();
     copy("attempts",
          "ON CONFLICT DO UPDATE SET state = excluded.state, message = excluded.message, ended_at = excluded.ended_at, "
-         "peak_rss_bytes = excluded.peak_rss_bytes, state_bytes = excluded.state_bytes WHERE excluded.state <> 'running'");
+         "peak_rss_bytes = excluded.peak_rss_bytes, state_bytes = excluded.state_bytes WHERE (attempts.state = 'running' "
+         "AND excluded.state <> 'running') OR "
+         "(attempts.state NOT IN ('done', 'diverged') AND excluded.state IN ('done', 'diverged'))");
     added += db.execAndGet("SELECT count(*) FROM main.attempts").getInt64() - before;
     for (const std::string& table : row_tables(db)) added += copy(table, "ON CONFLICT DO NOTHING");
 
@@ -239,7 +265,8 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
       SQLite::Statement state(
           db,
           "UPDATE main.runs SET state = a.state, message = a.message, attempt = a.attempt FROM main.attempts a "
-          "WHERE main.runs.run = ?1 AND a.run = ?1 AND a.attempt = ?2");
+          "WHERE main.runs.run = ?1 AND a.run = ?1 AND a.attempt = ?2 AND (main.runs.attempt < ?2 OR "
+          "main.runs.state NOT IN ('queued', 'cancelled') OR a.state IN ('done', 'diverged'))");
       SQLite::bind(state, run, attempt);
       state.exec();
     }

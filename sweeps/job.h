@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "core/run_state.h"
+
 namespace equisweep {
 
 /// Canonical text of a JSON value: sorted keys, no spaces, numbers in one form (integral values without a point, others in
@@ -26,10 +28,17 @@ struct Job {
   std::string id;
   nlohmann::json config;
   std::string model, stack;  ///< labels
+  std::string phase = {};    ///< "tune" or "confirm" in a sweep that tunes, else empty
   bool baseline = false;
   double lr_scale = 1;
   std::int64_t seed = 0;
   nlohmann::json axes = nlohmann::json::object();  ///< values of the stack's sub-axes by path: {"embedding.lr": 0.1}
+};
+
+/// What a job has come to: what the next jobs of a plan may depend on.
+struct JobResult {
+  RunState state = RunState::done;  ///< done or diverged
+  double loss = 0;  ///< last validation loss, nats per token; +infinity if it diverged or was never evaluated
 };
 
 }  // namespace equisweep

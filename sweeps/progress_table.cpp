@@ -15,6 +15,7 @@ constexpr double kLiveInterval = 0.2, kPlainInterval = 10;
 
 std::string job_text(const Job& job) {
   std::string text = fmt::format("{}  {}  lr x{}  seed {}", job.model, job.stack, job.lr_scale, job.seed);
+  if (!job.phase.empty()) text += "  " + job.phase;
   for (const auto& [path, value] : job.axes.items()) text += fmt::format("  {}={}", path, value.dump());
   return printable(text);
 }
@@ -24,6 +25,12 @@ std::string rate_text(double tokens_per_second) {
   if (tokens_per_second < 10'000) return fmt::format("{:.0f} tok/s", tokens_per_second);
   if (tokens_per_second < 1e7) return fmt::format("{:.0f}k tok/s", tokens_per_second / 1e3);
   return fmt::format("{:.0f}M tok/s", tokens_per_second / 1e6);
+}
+
+/// Characters of UTF-8, which are what a terminal counts.
+int columns_of(std::string_view text) {
+  return static_cast<int>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 double share(const Progress& p) {
@@ -55,8 +62,7 @@ std::string fit(std::string_view text, int columns) {
   return columns > 0 ? cut + "\u2026" : "";
 }
 
-ProgressTable::ProgressTable(Terminal& terminal, double now, std::size_t total, std::size_t already)
-    : terminal_(terminal), begin_(now), last_draw_(now), total_(total), already_(already) {}
+ProgressTable::ProgressTable(Terminal& terminal, double now) : terminal_(terminal), begin_(now), last_draw_(now) {}
 
 ProgressTable::~ProgressTable() { erase(); }
 
@@ -71,33 +77,60 @@ void ProgressTable::progressed(WorkerId worker, const Progress& progress) {
   if (const auto it = running_.find(worker); it != running_.end()) it->second.progress = progress;
 }
 
-void ProgressTable::count(RunState state) {
-  ++ended_[state];
-  ++finished_here_;
+/// On a terminal the table is what people look at: after so many lines about jobs the header's counts have to do.
+void ProgressTable::tell(RunState state, const std::string& line) {
+  constexpr std::size_t kTold = 30;
+  if (!terminal_.live()) return say(line);
+  if (state == RunState::done || told_ > kTold) return;
+  say(++told_ <= kTold ? line : "more such lines are left out here; the summary and the database have them all");
 }
 
 void ProgressTable::ended(WorkerId worker, RunState state, const std::string& message, double now) {
+  ++ended_[state];
+  put_back(worker, state, message, now);
+}
+
+void ProgressTable::put_back(WorkerId worker, RunState state, const std::string& message, double now) {
   const auto it = running_.find(worker);
   if (it == running_.end()) return;
   const Row row = it->second;
   running_.erase(it);
-  count(state);
-  if (terminal_.live() && state == RunState::done && message.empty()) return;  // the header counts it
   const std::string loss = row.progress.loss ? fmt::format("  loss {:.4f}", *row.progress.loss) : "";
   const std::string why = message.empty() ? "" : "  " + printable(message, 400);
-  say(fmt::format("{}  {}  {}  after {}{}{}", name_of(state), row.job.id, job_text(row.job), duration_text(now - row.since),
-                  loss, why));
+  const std::string line = fmt::format("{}  {}  {}  after {}{}{}", name_of(state), row.job.id, job_text(row.job),
+                                       duration_text(now - row.since), loss, why);
+  // A job that is done with a message has stumbled after its end.
+  tell(message.empty() ? state : RunState::failed, line);
 }
 
 void ProgressTable::skipped(const Job& job, RunState state, const std::string& message) {
-  count(state);
-  say(fmt::format("{}  {}  {}  {}", name_of(state), job.id, job_text(job), printable(message, 400)));
+  ++ended_[state];
+  tell(state, fmt::format("{}  {}  {}  {}", name_of(state), job.id, job_text(job), printable(message, 400)));
+}
+
+void ProgressTable::reopened(RunState state) {
+  const auto it = ended_.find(state);
+  if (it != ended_.end() && --it->second == 0) ended_.erase(it);
+}
+
+std::size_t ProgressTable::ended(bool with_cancelled) const {
+  std::size_t sum = 0;
+  for (const auto& [state, n] : ended_) sum += state == RunState::cancelled && !with_cancelled ? 0 : n;
+  return sum;
+}
+
+/// Rows that the drawn table takes up now: a window that has become narrower has wrapped its lines.
+std::size_t ProgressTable::drawn_rows() const {
+  const int width = std::max(1, terminal_.width());
+  std::size_t rows = 0;
+  for (const int columns : drawn_) rows += static_cast<std::size_t>(std::max(1, (columns + width - 1) / width));
+  return rows;
 }
 
 void ProgressTable::erase() {
-  if (drawn_ == 0) return;
-  terminal_.write(fmt::format("\x1b[{}A\r\x1b[J", drawn_));
-  drawn_ = 0;
+  if (drawn_.empty()) return;
+  terminal_.write(fmt::format("\x1b[{}A\r\x1b[J", drawn_rows()));
+  drawn_.clear();
 }
 
 void ProgressTable::say(const std::string& line) {
@@ -107,10 +140,10 @@ void ProgressTable::say(const std::string& line) {
 
 double ProgressTable::seconds_left(double now) const {
   const double elapsed = now - begin_;
-  double work = static_cast<double>(finished_here_);
+  double work = static_cast<double>(ended(false));
   for (const auto& [worker, row] : running_) work += share(row.progress);
   if (work <= 0 || elapsed <= 0) return -1;
-  return (static_cast<double>(total_ - already_) - work) * elapsed / work;
+  return (static_cast<double>(total_ - already_ - (ended(true) - ended(false))) - work) * elapsed / work;
 }
 
 std::string ProgressTable::header(double now) const {
@@ -118,7 +151,8 @@ std::string ProgressTable::header(double now) const {
     const auto it = ended_.find(state);
     return it == ended_.end() ? std::size_t{0} : it->second;
   };
-  const std::size_t queued = total_ - already_ - finished_here_ - running_.size();
+  const std::size_t gone = already_ + ended(true) + running_.size();
+  const std::size_t queued = total_ - std::min(total_, gone);
   std::string text = fmt::format("{} of {} done, {} running, {} queued",
                                  already_ + of(RunState::done) + of(RunState::diverged), total_, running_.size(), queued);
   for (const auto& [state, n] : ended_) {
@@ -142,12 +176,7 @@ std::string ProgressTable::row_text(const Row& row, double now, int width) const
   const int room = width - static_cast<int>(numbers.size()) - 13;
   if (room < 12) return fit(fmt::format("{} {} {}", step, loss, job_text(row.job)), width);  // too narrow for columns
   const std::string label = fit(job_text(row.job), room);
-  std::string padded = label;
-  for (auto n =
-           std::count_if(label.begin(), label.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; });
-       n < room; ++n) {
-    padded += ' ';
-  }
+  const std::string padded = label + std::string(static_cast<std::size_t>(std::max(0, room - columns_of(label))), ' ');
   return fmt::format("  {:<9} {} {}", fit(phase, 9), padded, numbers);
 }
 
@@ -172,17 +201,18 @@ void ProgressTable::draw(double now) {
     terminal_.write(header(now) + "\n");
     return;
   }
-  if (drawn_ != 0 && now - last_draw_ < kLiveInterval) return;
+  if (!drawn_.empty() && now - last_draw_ < kLiveInterval) return;
   last_draw_ = now;
   const std::vector<std::string> table = lines(now);
-  std::string frame = drawn_ == 0 ? "" : fmt::format("\x1b[{}A\r", drawn_);
+  std::string frame = drawn_.empty() ? "" : fmt::format("\x1b[{}A\r", drawn_rows());
+  drawn_.clear();
   for (std::size_t i = 0; i < table.size(); ++i) {
     const bool bold = i == 0 && terminal_.colors();
     frame += fmt::format("{}{}{}\x1b[K\n", bold ? "\x1b[1m" : "", table[i], bold ? "\x1b[0m" : "");
+    drawn_.push_back(columns_of(table[i]));
   }
   frame += "\x1b[J";
   terminal_.write(frame);
-  drawn_ = table.size();
 }
 
 }  // namespace equisweep

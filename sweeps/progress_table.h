@@ -21,15 +21,20 @@ std::string fit(std::string_view text, int columns);
 /// Times are seconds of any clock that only goes forward; the table never asks for the time itself.
 class ProgressTable {
  public:
-  /// `already` of the `total` jobs are results of earlier runs.
-  ProgressTable(Terminal& terminal, double now, std::size_t total, std::size_t already);
+  ProgressTable(Terminal& terminal, double now);
   /// Leaves the terminal with the last table removed.
   ~ProgressTable();
+
+  void expect(std::size_t jobs) { total_ += jobs; }   ///< that many more are to be done
+  void already() { ++already_; }                      ///< one of them is a result of an earlier run
+  void left_out(RunState state) { ++ended_[state]; }  ///< one of them will not be started
 
   void started(WorkerId worker, const Job& job, const std::string& device, std::int64_t attempt, double now);
   void progressed(WorkerId worker, const Progress& progress);
   void ended(WorkerId worker, RunState state, const std::string& message, double now);
   void skipped(const Job& job, RunState state, const std::string& message);  ///< ended without having been started
+  void put_back(WorkerId worker, RunState state, const std::string& message, double now);  ///< ended so, and waits again
+  void reopened(RunState state);  ///< a job that had ended in `state` waits again
 
   /// Removes the table for good; lines can still be said.
   void finish() { erase(); }
@@ -50,16 +55,18 @@ class ProgressTable {
   std::string header(double now) const;
   std::string row_text(const Row& row, double now, int width) const;
   double seconds_left(double now) const;
+  std::size_t ended(bool with_cancelled) const;
+  std::size_t drawn_rows() const;
   void erase();
-  void count(RunState state);
+  void tell(RunState state, const std::string& line);
 
   Terminal& terminal_;
   double begin_, last_draw_;
-  std::size_t total_, already_;
+  std::size_t total_ = 0, already_ = 0;
   std::map<WorkerId, Row> running_;
   std::map<RunState, std::size_t> ended_;
-  std::size_t finished_here_ = 0;
-  std::size_t drawn_ = 0;  // lines of the table now on the terminal
+  std::size_t told_ = 0;    // lines about jobs that stay on a terminal
+  std::vector<int> drawn_;  // columns of each line of the table that is now on the terminal
 };
 
 }  // namespace equisweep

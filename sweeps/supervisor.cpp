@@ -1,63 +1,26 @@
 #include "sweeps/supervisor.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <chrono>
-#include <cstring>
-#include <deque>
-#include <set>
+#include <limits>
 
-#include "core/atomic_file.h"
-#include "core/run_store.h"
+#include "sweeps/job_book.h"
+#include "sweeps/job_queue.h"
 #include "sweeps/progress_table.h"
+#include "sweeps/requests.h"
+#include "sweeps/slots.h"
+#include "sweeps/sweep_lock.h"
 
 namespace equisweep {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// Held by the one supervisor of a sweep. The kernel lets go of it when the process dies, however it dies.
-class SweepLock {
- public:
-  explicit SweepLock(const fs::path& file) : fd_(::open(file.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)) {
-    if (fd_ < 0)
-      throw DatabaseError(file.string(), fmt::format("cannot be opened ({}); check the permissions", std::strerror(errno)));
-    if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-      const int cause = errno;
-      std::array<char, 32> text{};
-      const ssize_t n = ::pread(fd_, text.data(), text.size(), 0);
-      ::close(fd_);
-      if (cause != EWOULDBLOCK) {
-        throw DatabaseError(file.string(),
-                            fmt::format("cannot be locked ({}); put the results on a local disk", std::strerror(cause)));
-      }
-      std::string pid = printable({text.data(), static_cast<std::size_t>(std::max<ssize_t>(n, 0))});
-      if (pid.empty()) pid = "unknown";
-      throw DatabaseError(file.string(),
-                          fmt::format("process {} is running this sweep; wait for it, or end it with `kill {}`", pid, pid));
-    }
-    const std::string pid = std::to_string(::getpid());
-    if (::ftruncate(fd_, 0) != 0 || ::pwrite(fd_, pid.data(), pid.size(), 0) < 0) {
-      const int cause = errno;
-      ::close(fd_);
-      throw DatabaseError(file.string(), fmt::format("cannot be written ({})", std::strerror(cause)));
-    }
-  }
-  ~SweepLock() { ::close(fd_); }
-  SweepLock(const SweepLock&) = delete;
-  SweepLock& operator=(const SweepLock&) = delete;
+constexpr double kRequestInterval = 1, kLockInterval = 1;  // seconds
 
- private:
-  int fd_;
-};
-
-/// The folder of a sweep, made and locked.
+/// The folder of a sweep, made.
 fs::path make_folder(const fs::path& results, const std::string& name) {
   const fs::path folder = sweep_folder(results, name);
   std::error_code error;
@@ -74,41 +37,26 @@ class Supervisor {
         options_(options),
         around_(around),
         folder_(make_folder(options.results, name)),
-        lock_(folder_ / "supervisor.lock"),
-        store_(folder_ / "sweep.db"),
-        jobs_(start_order(jobs)) {
-    for (const auto& [key, value] : options.meta) store_.set_meta(key, value);
-    std::vector<CellRow> cells;
-    for (const Job& job : jobs) {
-      cells.push_back({.job = job.id,
-                       .model = job.model,
-                       .stack = job.stack,
-                       .baseline = job.baseline,
-                       .lr_scale = job.lr_scale,
-                       .seed = job.seed,
-                       .axes = canonical(job.axes),
-                       .config = canonical(job.config)});
-    }
-    store_.set_plan(cells);
-    if (options.only) std::erase_if(jobs_, [&](const Job& job) { return !options.only->contains(job.id); });
-    for (const Device& device : options.devices) {
-      for (int i = 0; i < device.slots; ++i) free_.push_back(&device);
-    }
+        lock_(folder_),
+        book_(folder_),
+        table_(around.terminal, around.seconds()),
+        slots_(options.devices),
+        retries_(options.retry),
+        requests_(folder_) {
+    for (const auto& [key, value] : options.meta) book_.set_meta(key, value);
+    plan(jobs);
+    replan();
   }
 
   ExitCode run() {
-    std::vector<std::pair<const Job*, std::string>> refused;
-    for (const Job& job : jobs_) take_up(job, refused);
-    const std::size_t already = jobs_.size() - queue_.size() - refused.size();
-    ProgressTable table(around_.terminal, around_.seconds(), jobs_.size(), already);
-    table_ = &table;
-    for (const auto& [job, message] : refused) fail_before_start(*job, message);
     while (true) {
       follow_interrupts();
+      follow_requests();
       start_what_fits();
-      if (running_.empty()) break;
-      table.draw(around_.seconds());
+      if (live() == 0 && !more_to_start()) break;
+      table_.draw(now());
       for (const WorkerNews& news : around_.launcher.wait(std::chrono::milliseconds(200))) hear(news);
+      enforce_limits();  // after the news: while this process was stopped, the workers were not
     }
     return summary();
   }
@@ -118,157 +66,305 @@ class Supervisor {
     const Job* job;
     const Device* device;
     std::int64_t attempt;
-    bool asked = false;  // to stop
+    AttemptWatch watch;
+    std::int64_t reached = 0;  // step
+    bool given_up = false;     // declared lost, though its process is still there and holds the slot
   };
 
-  fs::path folder_of(const Job& job) const { return folder_ / "runs" / job.id; }
+  double now() const { return around_.seconds(); }
+  std::size_t live() const {
+    return static_cast<std::size_t>(
+        std::count_if(running_.begin(), running_.end(), [](const auto& r) { return !r.second.given_up; }));
+  }
+  bool starting() const { return stage_ == Interrupt::none && !(options_.fail_fast && failed_); }
+  bool more_to_start() const { return starting() && !queue_.empty() && slots_.any(); }
 
-  /// What an earlier supervisor did not live to take in; then the job is a result or waits.
-  void take_up(const Job& job, std::vector<std::pair<const Job*, std::string>>& refused) {
-    if (is_result(store_.state(job.id))) return;
-    std::error_code ignored;
-    const fs::path run_db = folder_of(job) / "run.db";
-    if (fs::exists(run_db, ignored) && fs::file_size(run_db, ignored) > 0) {
-      try {
-        store_.ingest(run_db);
-      } catch (const DatabaseError& error) {
-        refused.emplace_back(&job, error.what());
-        return;
+  // ---- the plan ----
+
+  void plan(const std::vector<Job>& jobs) {
+    for (const Standing& standing : book_.plan(jobs, options_.only)) {
+      table_.expect(1);
+      if (is_result(standing.state)) {
+        table_.already();
+      } else if (standing.state == RunState::cancelled) {
+        table_.left_out(standing.state);
+      } else if (standing.state == RunState::failed) {
+        failed(*standing.job, standing.message);
+      } else {
+        queue_.push(standing.job);
       }
     }
-    const RunState state = store_.state(job.id);
-    if (is_result(state)) return;
-    if (state == RunState::running) {  // its supervisor was killed, and it with him
-      const std::int64_t attempt = store_.attempt(job.id);
-      store_.set_state(job.id, RunState::lost, "its supervisor ended before it did", attempt);
-      store_.set_state(job.id, RunState::queued, "", attempt);
-    }
-    queue_.push_back(&job);
   }
 
-  void fail_before_start(const Job& job, const std::string& message) {
-    store_.set_state(job.id, RunState::failed, message, store_.attempt(job.id));
-    failed_ = true;
-    table_->skipped(job, RunState::failed, message);
+  /// Asks what the results so far add to the plan, until they add nothing: what is added may be a result already.
+  void replan() {
+    while (options_.replan) {
+      const std::size_t results = book_.results().size();
+      try {
+        const std::vector<Job> jobs = options_.replan(book_.results());
+        const auto added = std::count_if(jobs.begin(), jobs.end(), [&](const Job& job) { return !book_.planned(job.id); });
+        if (added > 0) table_.say(fmt::format("the results so far add {} jobs to the plan", added));
+        if (added > 0 || jobs.size() != book_.plan_size()) plan(jobs);
+      } catch (const std::exception& error) {  // the jobs that run are worth finishing
+        table_.say(fmt::format("the plan cannot be continued: {}", error.what()));
+        plan_failed_ = true;
+        return;
+      }
+      if (book_.results().size() == results) return;
+    }
   }
+
+  void failed(const Job& job, const std::string& message) {
+    failed_ = true;
+    table_.skipped(job, RunState::failed, message);
+  }
+
+  // ---- starting ----
 
   void start_what_fits() {
-    while (!queue_.empty() && !free_.empty() && stage_ == Interrupt::none && !(options_.fail_fast && failed_)) {
-      const Job& job = *queue_.front();
-      queue_.pop_front();
-      start(job, *free_.front());
+    while (starting() && running_.size() < room_ && slots_.next() != nullptr) {
+      const Job* job = next_job();
+      if (job == nullptr) return;
+      start(*job, *slots_.next());
     }
+  }
+
+  /// The next job that nobody else is working on.
+  const Job* next_job() {
+    while (const Job* job = queue_.pop(now())) {
+      if (const auto holder = book_.holder_of(*job)) {
+        if (held_.insert(job).second) {
+          table_.say(
+              fmt::format("{} waits: process {} is still working on it (`kill {}` ends that)", job->id, *holder, *holder));
+        }
+        queue_.push(job, now() + kLockInterval);
+        continue;
+      }
+      if (held_.erase(job) == 0) return job;
+      const Standing standing = book_.take_up(*job);
+      if (standing.state == RunState::queued) return job;
+      if (standing.state == RunState::failed) {
+        failed(*job, standing.message);
+      } else {
+        table_.skipped(*job, standing.state, "by another process");
+        replan();
+      }
+    }
+    return nullptr;
   }
 
   void start(const Job& job, const Device& device) {
-    const std::int64_t attempt = store_.attempt(job.id) + 1;
-    store_.set_state(job.id, RunState::running, "", attempt);
     try {
-      const fs::path folder = folder_of(job);
-      fs::create_directories(folder);
-      write_file_atomically(folder / "config.yaml", job.config.dump(2) + "\n");
-      const WorkerId worker = around_.launcher.start({.folder = folder,
+      const std::int64_t attempt = book_.begin(job);
+      const WorkerId worker = around_.launcher.start({.folder = book_.folder_of(job),
                                                       .attempt = attempt,
                                                       .device = device.visible.empty() ? "cpu" : "cuda:0",
                                                       .visible = device.visible,
-                                                      .threads = device.threads});
-      running_[worker] = {.job = &job, .device = &device, .attempt = attempt};
-      free_.pop_front();
-      table_->started(worker, job, device.name, attempt, around_.seconds());
+                                                      .threads = device.threads,
+                                                      .checkpoint = options_.checkpoint});
+      const AttemptLimits limits{
+          .timeout = options_.timeout, .stall = options_.stall_seconds, .grace = options_.grace_seconds};
+      running_.emplace(worker, Running{&job, &device, attempt, AttemptWatch(now(), limits)});
+      slots_.take();
+      table_.started(worker, job, device.name, attempt, now());
+    } catch (const NoRoom& error) {
+      if (running_.empty()) return cannot_start(job, error);
+      room_ = running_.size();
+      table_.say(fmt::format("no more than {} workers at a time: {}", room_, error.what()));
+      book_.set(job.id, RunState::queued, "");
+      queue_.push_front(&job);
     } catch (const std::exception& error) {
-      fail_before_start(job, fmt::format("cannot be started: {}", error.what()));
+      cannot_start(job, error);
     }
   }
+
+  void cannot_start(const Job& job, const std::exception& error) {
+    const std::string message = fmt::format("cannot be started: {}", error.what());
+    book_.set(job.id, RunState::failed, message);
+    failed(job, message);
+  }
+
+  // ---- while they run ----
 
   void hear(const WorkerNews& news) {
     const auto it = running_.find(news.worker);
     if (it == running_.end()) return;
-    if (news.progress) table_->progressed(news.worker, *news.progress);
+    if (news.progress) {
+      it->second.watch.heard(now());
+      it->second.reached = std::max(it->second.reached, news.progress->step);
+      if (news.progress->step > 0) slots_.worked(it->second.device);
+      table_.progressed(news.worker, *news.progress);
+    }
     if (!news.exit) return;
     const Running ended = it->second;
     running_.erase(it);
-    free_.push_back(ended.device);
-    const Verdict verdict = record(ended, *news.exit);
-    failed_ = failed_ || !(is_result(verdict.state) || verdict.state == RunState::preempted);
-    table_->ended(news.worker, verdict.state, verdict.message, around_.seconds());
+    slots_.give_back(ended.device);
+    // Of an attempt that was given up only the slot comes back: a newer one may have begun, and its word counts.
+    if (!ended.given_up) settle(news.worker, ended, book_.end(*ended.job, ended.attempt, *news.exit, ended.watch));
   }
 
-  Verdict record(const Running& r, const WorkerExit& exit) {
-    Verdict verdict{RunState::failed, ""};
-    try {
-      std::error_code ignored;
-      const fs::path run_db = folder_of(*r.job) / "run.db";
-      if (fs::exists(run_db, ignored)) store_.ingest(run_db);
-      // A larger number: somebody ran the job by hand meanwhile, and his attempt is the newest.
-      const bool ours = store_.attempt(r.job->id) == r.attempt;
-      verdict = judge(ours ? store_.state(r.job->id) : RunState::running, store_.message(r.job->id), exit, r.asked);
-    } catch (const DatabaseError& error) {
-      verdict.message = fmt::format("{}; {}", to_string(exit), error.what());
+  /// What follows from the end of an attempt: a result, another attempt, or nothing more.
+  void settle(WorkerId worker, const Running& r, const Verdict& verdict) {
+    if (!retry(worker, r, verdict)) {
+      failed_ = failed_ || is_failure(verdict.state);
+      table_.ended(worker, verdict.state, verdict.message, now());
+      if (is_result(verdict.state)) replan();
     }
-    store_.set_state(r.job->id, verdict.state, verdict.message, r.attempt);
-    store_.set_exit_status(r.job->id, r.attempt, to_string(exit));
-    return verdict;
+    if (r.reached == 0 && r.watch.reason() == StopReason::none && is_failure(verdict.state)) blame(r, verdict);
   }
+
+  bool retry(WorkerId worker, const Running& r, const Verdict& verdict) {
+    if (stage_ != Interrupt::none || book_.attempt(r.job->id) != r.attempt) return false;
+    const auto delay = retries_.next(r.job->id, verdict.state, r.reached);
+    if (!delay) return false;
+    book_.set(r.job->id, RunState::queued, fmt::format("{}: {}", name_of(verdict.state), verdict.message), r.attempt);
+    table_.put_back(worker, verdict.state, fmt::format("{}; again in {}", verdict.message, duration_text(*delay)), now());
+    queue_.push(r.job, now() + *delay);
+    return true;
+  }
+
+  void blame(const Running& r, const Verdict& verdict) {
+    const auto [taken_out, jobs] = slots_.failed_at_start(r.device, r.job->id);
+    if (taken_out) {
+      table_.say(fmt::format(
+          "{} is taken out: {} jobs in a row failed at their start on it, the last with: {}; they go back "
+          "to the queue{}",
+          r.device->name, jobs.size(), printable(verdict.message, 400), slots_.any() ? "" : ", and no device is left"));
+    }
+    for (const std::string& id : jobs) {
+      if (const RunState state = book_.state(id); is_failure(state)) put_back(*book_.find(id), state);
+    }
+  }
+
+  /// A job that had ended in `state` waits again.
+  void put_back(const Job& job, RunState state) {
+    book_.set(job.id, RunState::queued, "");
+    retries_.forget(job.id);
+    table_.reopened(state);
+    queue_.push(&job);
+  }
+
+  void enforce_limits() {
+    for (auto& [worker, r] : running_) {
+      switch (r.watch.due(now())) {
+        case AttemptWatch::Due::nothing:
+          break;
+        case AttemptWatch::Due::ask:
+          table_.say(fmt::format("{} {}; it is asked to stop", r.job->id, r.watch.why()));
+          around_.launcher.abort(worker, Abort::ask);
+          break;
+        case AttemptWatch::Due::kill:
+          table_.say(fmt::format("{} does not stop; it is killed", r.job->id));
+          around_.launcher.abort(worker, Abort::kill);
+          break;
+        case AttemptWatch::Due::give_up:
+          give_up(worker, r);
+          break;
+      }
+    }
+  }
+
+  /// Killed, and still there: a process in the kernel's hands. Its slot is not given to anybody, its attempt is over.
+  void give_up(WorkerId worker, Running& r) {
+    r.given_up = true;
+    const Verdict verdict{RunState::lost, r.watch.why() + "; killed, but its process is still there"};
+    book_.set(r.job->id, verdict.state, verdict.message, r.attempt);
+    settle(worker, r, verdict);
+  }
+
+  // ---- what people ask for ----
 
   void follow_interrupts() {
     const Interrupt asked = around_.interrupts.stage();
     if (asked <= stage_) return;
     stage_ = asked;
     if (stage_ == Interrupt::drain) {
-      table_->say(fmt::format("interrupted: {} jobs are left out, {} running will finish; Ctrl-C again stops them",
-                              queue_.size(), running_.size()));
+      table_.say(fmt::format("interrupted: {} jobs are left out, {} running will finish; Ctrl-C again stops them",
+                             queue_.size(), live()));
       return;
     }
     const bool kill = stage_ == Interrupt::kill;
-    table_->say(kill ? fmt::format("killing {} jobs", running_.size())
-                     : fmt::format("stopping {} jobs; Ctrl-C once more kills them", running_.size()));
+    table_.say(kill ? fmt::format("killing {} jobs", live())
+                    : fmt::format("stopping {} jobs; Ctrl-C once more kills them", live()));
     for (auto& [worker, r] : running_) {
-      r.asked = true;
+      r.watch.stop(StopReason::asked, kill, now());
       around_.launcher.abort(worker, kill ? Abort::kill : Abort::ask);
     }
   }
 
+  void follow_requests() {
+    if (now() < next_requests_) return;
+    next_requests_ = now() + kRequestInterval;
+    const RequestBox::Taken taken = requests_.take();
+    for (const std::string& complaint : taken.complaints) table_.say(complaint);
+    for (const Request& request : taken.requests) {
+      std::size_t done = 0;
+      const bool cancels = request.what == Request::What::cancel;
+      for (const std::string& id : request.jobs)
+        done += book_.planned(id) && (cancels ? cancel(id, book_.find(id)) : bring_back(id, book_.find(id))) ? 1 : 0;
+      table_.say(fmt::format("{} of {} jobs: {}", done, request.jobs.size(),
+                             cancels ? "cancelled on request" : "put back into the queue on request"));
+    }
+  }
+
+  bool cancel(const std::string& id, const Job* job) {
+    const RunState before = book_.state(id);
+    if (!applies(Request::What::cancel, before)) return false;
+    for (auto& [worker, r] : running_) {
+      if (r.job != job || r.given_up) continue;
+      r.watch.stop(StopReason::cancelled, false, now());
+      around_.launcher.abort(worker, Abort::ask);
+      return true;
+    }
+    book_.set(id, RunState::cancelled, kCancelled);
+    if (job != nullptr) {
+      if (!queue_.remove(job)) table_.reopened(before);
+      table_.left_out(RunState::cancelled);
+    }
+    return true;
+  }
+
+  bool bring_back(const std::string& id, const Job* job) {
+    const RunState state = book_.state(id);
+    if (!applies(Request::What::retry, state)) return false;
+    if (job != nullptr) {
+      put_back(*job, state);
+    } else {
+      book_.set(id, RunState::queued, "");
+    }
+    return true;
+  }
+
+  // ---- the end ----
+
   ExitCode summary() {
-    table_->finish();
-    std::map<RunState, std::size_t> counts;
-    std::vector<const Job*> failures;
-    for (const Job& job : jobs_) {
-      const RunState state = store_.state(job.id);
-      ++counts[state];
-      const bool waits = state == RunState::queued || state == RunState::running || state == RunState::preempted;
-      if (!is_result(state) && !waits) failures.push_back(&job);
-    }
-    std::vector<std::string> parts;
-    for (const auto& [state, n] : counts) parts.push_back(fmt::format("{} {}", n, name_of(state)));
-    const std::size_t results = counts[RunState::done] + counts[RunState::diverged];
-    table_->say(fmt::format("{}: {} jobs: {}", name_, jobs_.size(), parts.empty() ? "nothing to do" : join(parts)));
-    constexpr std::size_t kListed = 10;
-    for (std::size_t i = 0; i < std::min(failures.size(), kListed); ++i) {
-      const Job& job = *failures[i];
-      table_->say(fmt::format("  {} {} {} seed {}: {}: {}\n    log: {}", job.id, printable(job.model), printable(job.stack),
-                              job.seed, name_of(store_.state(job.id)), printable(store_.message(job.id), 400),
-                              printable((folder_of(job) / "log.txt").string(), 4096)));
-    }
-    if (failures.size() > kListed) table_->say(fmt::format("  and {} more", failures.size() - kListed));
-    if (results < jobs_.size()) table_->say("next: the same command runs what is missing");
-    if (results > 0) table_->say(fmt::format("next: equisweep report {}", printable(name_)));
-    if (results < jobs_.size() && stage_ != Interrupt::none) return static_cast<ExitCode>(128 + around_.interrupts.signal());
-    return results == jobs_.size() ? ExitCode::ok : ExitCode::some_failed;
+    table_.finish();
+    const std::vector<JobEnd> ends = book_.ends();
+    const bool complete = std::all_of(ends.begin(), ends.end(), [](const JobEnd& end) {
+      return is_result(end.state) || end.state == RunState::cancelled;
+    });
+    for (const std::string& line : summary_lines(name_, ends)) table_.say(line);
+    if (!complete && stage_ != Interrupt::none) return static_cast<ExitCode>(128 + around_.interrupts.signal());
+    return complete && !plan_failed_ ? ExitCode::ok : ExitCode::some_failed;
   }
 
   const std::string& name_;
   const RunOptions& options_;
   const Surroundings& around_;
   fs::path folder_;
-  SweepLock lock_;  // before the store: a second supervisor does not even open the database
-  SweepStore store_;
-  std::vector<Job> jobs_;
-  std::deque<const Job*> queue_;
-  std::deque<const Device*> free_;  // a slot each; the one that has been free longest is used next
+  SweepLock lock_;  // before the book: a second supervisor does not even open the database
+  JobBook book_;
+  ProgressTable table_;
+  Slots slots_;
+  RetryCounter retries_;
+  RequestBox requests_;
+  JobQueue queue_;
+  std::set<const Job*> held_;  // by another process
   std::map<WorkerId, Running> running_;
-  ProgressTable* table_ = nullptr;
+  std::size_t room_ = std::numeric_limits<std::size_t>::max();  // workers at a time, once the machine has said no
+  double next_requests_ = 0;
   Interrupt stage_ = Interrupt::none;
-  bool failed_ = false;
+  bool failed_ = false, plan_failed_ = false;
 };
 
 }  // namespace
@@ -290,32 +386,6 @@ fs::path sweep_folder(const fs::path& results, const std::string& name) {
 
 fs::path run_folder(const fs::path& results, const std::string& name, const std::string& job) {
   return sweep_folder(results, name) / "runs" / job;
-}
-
-std::vector<Job> start_order(const std::vector<Job>& jobs) {
-  std::map<std::int64_t, std::size_t> rank;
-  for (const Job& job : jobs) rank.emplace(job.seed, rank.size());
-  std::vector<Job> order;
-  std::set<std::string> seen;
-  for (const Job& job : jobs) {
-    if (seen.insert(job.id).second) order.push_back(job);
-  }
-  std::stable_sort(order.begin(), order.end(), [&](const Job& a, const Job& b) { return rank[a.seed] < rank[b.seed]; });
-  return order;
-}
-
-Verdict judge(RunState recorded, const std::string& message, const WorkerExit& exit, bool asked) {
-  if (recorded != RunState::running && recorded != RunState::queued) {
-    // The final row is the last word; that the process then stumbled is worth knowing, but takes nothing back.
-    const bool clean = !exit.signalled && (exit.code == 0 || !is_result(recorded));
-    if (clean || (asked && exit.signalled)) return {recorded, message};
-    return {recorded, fmt::format("{}{}after its final row: {}", message, message.empty() ? "" : "; ", to_string(exit))};
-  }
-  if (asked) return {RunState::preempted, "stopped on request"};
-  if (exit.signalled) return {RunState::failed, fmt::format("killed by signal {}", exit.code)};
-  if (exit.code == static_cast<int>(ExitCode::preempted)) return {RunState::preempted, "stopped before its end"};
-  if (exit.code == 0) return {RunState::failed, "ended without a final row"};
-  return {RunState::failed, to_string(exit)};
 }
 
 ExitCode run_sweep(const std::string& name, const std::vector<Job>& jobs, const RunOptions& options,

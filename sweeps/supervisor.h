@@ -17,14 +17,19 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/run_state.h"
+#include "sweeps/attempt.h"
 #include "sweeps/device.h"
 #include "sweeps/job.h"
+#include "sweeps/job_queue.h"
 #include "sweeps/launcher/launcher.h"
+#include "sweeps/retry.h"
 #include "sweeps/signals.h"
 #include "sweeps/terminal.h"
 
 namespace equisweep {
+
+/// The whole plan again, now that these jobs have become results: jobs are only ever added. Empty: the plan is fixed.
+using Replan = std::function<std::vector<Job>(const std::map<std::string, JobResult>& results)>;
 
 struct RunOptions {
   std::filesystem::path results = "results";       ///< folder of all sweeps
@@ -32,6 +37,13 @@ struct RunOptions {
   std::map<std::string, std::string> meta = {};    ///< kept in sweep.db: sweep file as written, notes, program version, ...
   bool fail_fast = false;                          ///< start nothing more once a job has failed
   std::optional<std::set<std::string>> only = {};  ///< ids of the jobs to run; the others stay in the plan
+  Replan replan = {};                              ///< asked at the start and each time a job has become a result
+  RetryPolicy retry = {};
+  double timeout = 0;         ///< seconds that an attempt may take; 0: any
+  double stall_seconds = 0;   ///< without a sign of life before a worker counts as hung; 0: half an hour, or 20 times its
+                              ///< longest silence so far
+  double grace_seconds = 30;  ///< between SIGTERM and SIGKILL of a worker that ran out of time, hung or was cancelled
+  std::optional<CheckpointSettings> checkpoint = {};
 };
 
 /// What the supervisor takes from its surroundings; the tests bring their own.
@@ -60,16 +72,5 @@ double steady_seconds();
 /// Where a sweep and a job of it keep their files.
 std::filesystem::path sweep_folder(const std::filesystem::path& results, const std::string& name);
 std::filesystem::path run_folder(const std::filesystem::path& results, const std::string& name, const std::string& job);
-
-/// The jobs in the order in which they start: each id once, seeds in the order of their first appearance, else as given.
-std::vector<Job> start_order(const std::vector<Job>& jobs);
-
-/// The verdict on an attempt whose worker has ended. `recorded` is the state after its run.db was taken in, `running`
-/// meaning that it left no final row; `asked` that it had been told to stop.
-struct Verdict {
-  RunState state;
-  std::string message;
-};
-Verdict judge(RunState recorded, const std::string& message, const WorkerExit& exit, bool asked);
 
 }  // namespace equisweep

@@ -16,6 +16,7 @@ using Action = std::function<ExitCode()>;
 using AddCommand = void (*)(CLI::App& program, Action& action);
 
 void add_audit(CLI::App& program, Action& action);
+void add_cancel(CLI::App& program, Action& action);
 void add_data(CLI::App& program, Action& action);
 void add_doctor(CLI::App& program, Action& action);
 void add_exec(CLI::App& program, Action& action);
@@ -23,6 +24,7 @@ void add_export_hf(CLI::App& program, Action& action);
 void add_models(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_report(CLI::App& program, Action& action);
+void add_retry(CLI::App& program, Action& action);
 void add_rules(CLI::App& program, Action& action);
 void add_run(CLI::App& program, Action& action);
 void add_validate(CLI::App& program, Action& action);

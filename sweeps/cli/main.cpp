@@ -13,8 +13,9 @@ namespace {
 
 using namespace equisweep;
 
-constexpr auto kCommands = std::to_array<AddCommand>({add_run, add_plan, add_validate, add_report, add_rules, add_audit,
-                                                      add_models, add_data, add_export_hf, add_doctor, add_exec});
+constexpr auto kCommands =
+    std::to_array<AddCommand>({add_run, add_plan, add_validate, add_cancel, add_retry, add_report, add_rules, add_audit,
+                               add_models, add_data, add_export_hf, add_doctor, add_exec});
 
 constexpr const char* kDescription =
     "equisweep: does an update rule that respects a layer's symmetry beat a tuned AdamW?\n\n"

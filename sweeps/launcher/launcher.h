@@ -9,7 +9,22 @@
 #include <string_view>
 #include <vector>
 
+#include "core/error.h"
+
 namespace equisweep {
+
+/// This machine has no room for one more process now (descriptors, processes, memory): it can be tried again when one ends.
+class NoRoom : public Error {
+ public:
+  using Error::Error;
+};
+
+/// How often a worker saves its state: options of `equisweep exec`, no part of the job.
+struct CheckpointSettings {
+  std::optional<std::int64_t> every = {};  ///< steps; none: by time alone
+  double minutes = 10;
+  std::int64_t keep = 2;  ///< how many of the last stay
+};
 
 /// Where and how a worker runs its job; the job itself is in `folder`/config.yaml.
 struct WorkerSpec {
@@ -18,6 +33,7 @@ struct WorkerSpec {
   std::string device = "cpu";  ///< as the worker sees it: cpu, or cuda:0 whichever GPU it was given
   std::string visible = {};    ///< CUDA_VISIBLE_DEVICES
   int threads = 1;
+  std::optional<CheckpointSettings> checkpoint = {};  ///< without: as the worker does by itself
 };
 
 using WorkerId = std::int64_t;
@@ -54,7 +70,7 @@ enum class Abort { ask, kill };  ///< SIGTERM: stop at the end of the step; SIGK
 class Launcher {
  public:
   virtual ~Launcher() = default;
-  /// Starts a worker; throws Error if that is impossible. Numbers are never used again.
+  /// Starts a worker; throws NoRoom, or Error if that is impossible. Numbers are never used again.
   virtual WorkerId start(const WorkerSpec& spec) = 0;
   /// Waits until there is news, a signal arrives, or `patience` is over; the newest progress of each worker that has some,
   /// and its end.

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,7 +23,9 @@ namespace equisweep {
 namespace {
 
 constexpr int kProgressFd = 3;
+constexpr int kParentDied = SIGPWR;       // which nobody else sends to a worker
 constexpr std::size_t kLineLimit = 4096;  // a longer line of progress is not ours
+constexpr std::size_t kLogEnd = 16384;    // of a log that is too long, what is kept of its end
 
 class Descriptor {
  public:
@@ -48,9 +51,25 @@ struct Pipe {
   Descriptor read, write;
 };
 
+/// What a failed call means for the next worker.
+[[noreturn]] void throw_cannot(const std::string& what, int cause) {
+  const std::string message = fmt::format("{}: {}", what, std::strerror(cause));
+  if (cause == EMFILE || cause == ENFILE || cause == EAGAIN || cause == ENOMEM) throw NoRoom(message);
+  throw Error(message);
+}
+
+/// Descriptors are left for the databases that are open while a run is taken in.
+void check_room_for_descriptors(int newest) {
+  constexpr rlim_t kSpare = 32;
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) return;
+  if (static_cast<rlim_t>(newest) + kSpare >= limit.rlim_cur)
+    throw NoRoom(fmt::format("a process may open {} files here (`ulimit -n`)", limit.rlim_cur));
+}
+
 Pipe make_pipe() {
   std::array<int, 2> fds{};
-  if (::pipe2(fds.data(), O_CLOEXEC) != 0) throw Error(fmt::format("cannot make a pipe: {}", std::strerror(errno)));
+  if (::pipe2(fds.data(), O_CLOEXEC) != 0) throw_cannot("cannot make a pipe", errno);
   ::fcntl(fds[0], F_SETFL, O_NONBLOCK);  // our end alone; the worker's writes wait
   return {Descriptor(fds[0]), Descriptor(fds[1])};
 }
@@ -91,7 +110,9 @@ struct LocalLauncher::Worker {
   Descriptor progress, output, log;
   std::string line;  // of progress, not yet complete
   std::optional<Progress> newest;
-  std::int64_t log_left = 0;
+  std::int64_t log_left = 0;     // until the log is full
+  std::int64_t log_dropped = 0;  // bytes beyond it
+  std::string log_end;           // the last of them
 
   /// Reads what is there; closes the descriptor at its end.
   template <typename Take>
@@ -123,15 +144,24 @@ struct LocalLauncher::Worker {
     }
   }
 
+  /// The beginning of a long log goes to the file as it comes, its end when the worker ends: what made a job fail is there.
   void take_output(std::string_view bytes) {
-    if (log_left < 0) return;
     const auto room = static_cast<std::size_t>(log_left);
     write_log(bytes.substr(0, room));
     log_left -= static_cast<std::int64_t>(std::min(room, bytes.size()));
-    if (bytes.size() > room) {
-      write_log("\n[equisweep: the log is full; what followed was thrown away]\n");
-      log_left = -1;
-    }
+    if (bytes.size() <= room) return;
+    bytes.remove_prefix(room);
+    log_dropped += static_cast<std::int64_t>(bytes.size());
+    log_end += bytes;
+    if (log_end.size() > 2 * kLogEnd) log_end.erase(0, log_end.size() - kLogEnd);
+  }
+
+  void finish_log() {
+    if (log_dropped == 0) return;
+    if (log_end.size() > kLogEnd) log_end.erase(0, log_end.size() - kLogEnd);
+    if (const auto lost = log_dropped - static_cast<std::int64_t>(log_end.size()); lost > 0)
+      write_log(fmt::format("\n[equisweep: the log is full; {} bytes are left out here]\n", lost));
+    write_log(log_end);
   }
 
   void write_log(std::string_view bytes) const {
@@ -150,9 +180,9 @@ struct LocalLauncher::Worker {
   }
 
   /// How the worker ended, if it has; kills what is left of its group while its number cannot be given to another process.
-  std::optional<WorkerExit> reap(bool block) {
+  std::optional<WorkerExit> reap() const {
     siginfo_t info{};
-    while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT | (block ? 0 : WNOHANG)) != 0) {
+    while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT | WNOHANG) != 0) {
       if (errno != EINTR) return WorkerExit{.signalled = false, .code = -1};
     }
     if (info.si_pid != pid) return std::nullopt;
@@ -164,12 +194,17 @@ struct LocalLauncher::Worker {
 };
 
 std::vector<std::string> worker_arguments(const WorkerSpec& spec, pid_t parent) {
-  return {"exec",          spec.folder.string(),
-          "--attempt",     std::to_string(spec.attempt),
-          "--device",      spec.device,
-          "--threads",     std::to_string(spec.threads),
-          "--progress-fd", std::to_string(kProgressFd),
-          "--parent",      std::to_string(parent)};
+  std::vector<std::string> words = {"exec",     spec.folder.string(), "--attempt", std::to_string(spec.attempt),
+                                    "--device", spec.device,          "--threads", std::to_string(spec.threads)};
+  const auto add = [&](const char* option, const std::string& value) { words.insert(words.end(), {option, value}); };
+  if (spec.checkpoint) {
+    if (spec.checkpoint->every) add("--checkpoint-every", std::to_string(*spec.checkpoint->every));
+    add("--checkpoint-minutes", fmt::format("{}", spec.checkpoint->minutes));
+    add("--checkpoint-keep", std::to_string(spec.checkpoint->keep));
+  }
+  add("--progress-fd", std::to_string(kProgressFd));
+  add("--parent", std::to_string(parent));
+  return words;
 }
 
 std::vector<std::string> worker_environment(const WorkerSpec& spec, const char* const* inherited) {
@@ -203,16 +238,21 @@ LocalLauncher::LocalLauncher(std::filesystem::path program, std::int64_t log_lim
 
 LocalLauncher::~LocalLauncher() {
   for (const auto& worker : workers_) ::kill(-worker->pid, SIGKILL);
-  for (const auto& worker : workers_) worker->reap(true);
+  // One that the kernel does not let go of must not hold up our own end.
+  for (int i = 0; i < 500 && !workers_.empty(); ++i) {
+    std::erase_if(workers_, [](const auto& worker) { return worker->reap().has_value(); });
+    if (!workers_.empty()) ::poll(nullptr, 0, 10);
+  }
 }
 
 WorkerId LocalLauncher::start(const WorkerSpec& spec) {
   auto worker = std::make_unique<Worker>();
   const std::filesystem::path log = spec.folder / "log.txt";
   worker->log = Descriptor(::open(log.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644));
-  if (worker->log.get() < 0) throw Error(fmt::format("{}: cannot be written: {}", log.string(), std::strerror(errno)));
+  if (worker->log.get() < 0) throw_cannot(fmt::format("{}: cannot be written", log.string()), errno);
   worker->log_left = log_limit_;
   Pipe progress = make_pipe(), output = make_pipe();
+  check_room_for_descriptors(output.write.get());
   SpawnSettings settings;
   ::posix_spawn_file_actions_addopen(&settings.actions, 0, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_adddup2(&settings.actions, output.write.get(), 1);
@@ -223,7 +263,7 @@ WorkerId LocalLauncher::start(const WorkerSpec& spec) {
   std::vector<std::string> environment = worker_environment(spec, environ);
   const int error = ::posix_spawn(&worker->pid, program_.c_str(), &settings.actions, &settings.attributes,
                                   pointers(arguments).data(), pointers(environment).data());
-  if (error != 0) throw Error(fmt::format("cannot start {}: {}", program_.string(), std::strerror(error)));
+  if (error != 0) throw_cannot(fmt::format("cannot start {}", program_.string()), error);
   worker->progress = std::move(progress.read);
   worker->output = std::move(output.read);
   worker->id = ++last_;
@@ -245,8 +285,11 @@ std::vector<WorkerNews> LocalLauncher::wait(std::chrono::milliseconds patience) 
   std::vector<WorkerNews> news;
   for (const auto& worker : workers_) {
     worker->read_all(1 << 20);
-    WorkerNews item{.worker = worker->id, .progress = {}, .exit = worker->reap(false)};
-    if (item.exit) worker->read_all(1 << 20);
+    WorkerNews item{.worker = worker->id, .progress = {}, .exit = worker->reap()};
+    if (item.exit) {
+      worker->read_all(1 << 20);
+      worker->finish_log();
+    }
     item.progress = std::exchange(worker->newest, std::nullopt);
     if (item.progress || item.exit) news.push_back(item);
     if (item.exit) worker->id = 0;
@@ -263,9 +306,25 @@ void LocalLauncher::abort(WorkerId id, Abort how) {
   }
 }
 
+namespace {
+
+extern "C" void kill_own_group(int) {
+  // What this process has started goes with it; a group that somebody else leads is not ours to end.
+  ::kill(::getpgrp() == ::getpid() ? 0 : ::getpid(), SIGKILL);
+}
+
+}  // namespace
+
 void die_with_parent(pid_t parent) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::kill(::getpid(), SIGKILL);  // it died before we could ask
+  struct sigaction action {};
+  action.sa_handler = kill_own_group;
+  ::sigaction(kParentDied, &action, nullptr);
+  sigset_t set;
+  ::sigemptyset(&set);
+  ::sigaddset(&set, kParentDied);
+  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
+  ::prctl(PR_SET_PDEATHSIG, kParentDied);
+  if (::getppid() != parent) kill_own_group(0);  // it died before we could ask
 }
 
 }  // namespace equisweep

@@ -12,7 +12,8 @@
 
 namespace equisweep {
 
-/// What a worker is called with, `exec FOLDER --attempt N --device D --threads T --progress-fd 3 --parent PID`.
+/// What a worker is called with, `exec FOLDER --attempt N --device D --threads T [--checkpoint-every N
+/// --checkpoint-minutes M --checkpoint-keep K] --progress-fd 3 --parent PID`.
 std::vector<std::string> worker_arguments(const WorkerSpec& spec, pid_t parent);
 
 /// What its environment says beyond ours: CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS, MKL_NUM_THREADS, and glibc's malloc told to
@@ -21,11 +22,12 @@ std::vector<std::string> worker_arguments(const WorkerSpec& spec, pid_t parent);
 std::vector<std::string> worker_environment(const WorkerSpec& spec, const char* const* inherited);
 
 /// Starts each worker in a process group of its own, without a shell. Its standard output and error go to `folder`/log.txt
-/// (appended, at most `log_limit` bytes an attempt; what is beyond is thrown away and the log says so), its progress comes
-/// through descriptor 3. When a worker ends, whatever is left of its process group is killed. The destructor kills all.
+/// (appended, at most `log_limit` bytes an attempt and the last 16 kB; the log says how much is left out between), its
+/// progress comes through descriptor 3. When a worker ends, whatever is left of its process group is killed. The destructor
+/// kills all.
 class LocalLauncher : public Launcher {
  public:
-  explicit LocalLauncher(std::filesystem::path program = "/proc/self/exe", std::int64_t log_limit = std::int64_t{16} << 20);
+  explicit LocalLauncher(std::filesystem::path program = "/proc/self/exe", std::int64_t log_limit = std::int64_t{10} << 20);
   ~LocalLauncher() override;
   WorkerId start(const WorkerSpec& spec) override;
   std::vector<WorkerNews> wait(std::chrono::milliseconds patience) override;
@@ -39,7 +41,8 @@ class LocalLauncher : public Launcher {
   std::vector<std::unique_ptr<Worker>> workers_;
 };
 
-/// Called by a worker before anything else: from now on it is killed when `parent` dies, and at once if it has died already.
+/// Called by a worker before anything else: from now on it is killed when `parent` dies, and at once if it has died already,
+/// together with the processes of the group that it leads.
 void die_with_parent(pid_t parent);
 
 /// Says on `out` what would be started, and that it ended well at once.

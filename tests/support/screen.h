@@ -40,6 +40,24 @@ class Screen : public Terminal {
     }
   }
 
+  /// Makes the window narrower or wider, as a terminal that wraps lines does; rows once broken stay so.
+  void resize(int width) {
+    width_ = width;
+    std::vector<std::string> wrapped;
+    std::size_t row = 0;
+    for (std::size_t i = 0; i < std::max(rows_.size(), row_); ++i) {
+      if (i == row_) row = wrapped.size();
+      std::string rest = i < rows_.size() ? rows_[i] : "";
+      do {
+        wrapped.push_back(rest.substr(0, static_cast<std::size_t>(width)));
+        rest.erase(0, static_cast<std::size_t>(width));
+      } while (!rest.empty());
+    }
+    if (row_ >= std::max(rows_.size(), row_)) row = wrapped.size();
+    rows_ = wrapped;
+    row_ = row;
+  }
+
   /// What is on the screen, without empty lines at the end.
   std::vector<std::string> lines() const {
     std::vector<std::string> result = rows_;

@@ -1,12 +1,13 @@
 // A worker that does what the key `stub` of its config says, and a supervisor of such workers:
 //   stub_worker exec FOLDER --attempt N ...          as LocalLauncher calls it
-//   stub_worker supervise RESULTS JOBS.json SLOTS    jobs: [["done"], ["hang"], ...], a stub each
+//   stub_worker supervise RESULTS JOBS.json SLOTS    {"stubs": ["done", "hang", ...], "timeout": 1, "retry": {...}, ...}
 // Descriptors named in STUB_READY and STUB_GATE are for the test: workers say on the first that they run, and keep it open
 // while they live; `gated` ones wait for a byte from the second.
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -45,6 +46,7 @@ int work(const std::filesystem::path& folder, std::int64_t attempt, const std::s
   std::cout << "attempt " << attempt << " of " << stub << " on " << device << std::endl;
   if (stub == "nothing") return 0;
   if (stub == "exit7") return 7;
+  if (stub == "stop_once" && attempt == 1) ::raise(SIGSTOP);
   RunStore store(folder / "run.db", folder.filename().string(), canonical(config),
                  {.attempt = attempt, .started_at = utc_now(), .device = device, .threads = threads});
   const auto finish = [&](RunState state) { store.finish({.state = state, .message = "", .ended_at = utc_now()}); };
@@ -53,10 +55,19 @@ int work(const std::filesystem::path& folder, std::int64_t attempt, const std::s
   say_progress(R"({"step":3,"steps":3,"loss":1.0,"tokens_per_second":1000,"phase":"train"})"
                "\n");
   if (stub == "quiet") return 0;
-  if (stub == "killed") ::kill(::getpid(), SIGKILL);
+  if (stub == "killed" || (stub == "kill_once" && attempt == 1)) ::kill(::getpid(), SIGKILL);
+  if (stub == "assert") std::abort();
+  if (stub == "oom") {
+    finish(RunState::oom);
+    return 1;
+  }
+  if (stub == "preempt_once" && attempt == 1) {
+    finish(RunState::preempted);
+    return 75;
+  }
   if (stub == "flood") {
     const std::string block(1 << 16, 'x');
-    for (int i = 0; i < 100; ++i) std::cout << block << std::flush;
+    for (int i = 0; i < 200; ++i) std::cout << block << std::flush;
     say_progress(std::string(100'000, '[') + "\n{\"step\":\"x\"}\nnot json\n");
   }
   if (stub == "hang" || stub == "stubborn" || stub == "graceful") {
@@ -76,6 +87,15 @@ int work(const std::filesystem::path& folder, std::int64_t attempt, const std::s
     char byte = 0;
     if (::read(descriptor("STUB_GATE"), &byte, 1) != 1) return 6;
   }
+  if (stub == "family") {  // a process that it has started, and itself
+    ::fork();
+    say_ready(stub);
+    hang();
+  }
+  if (stub == "stopped") {
+    say_ready(stub);
+    while (true) ::raise(SIGSTOP);
+  }
   if (stub == "child" && ::fork() == 0) {  // outlives its parent unless the whole group is ended
     say_ready(stub);
     hang();
@@ -85,25 +105,49 @@ int work(const std::filesystem::path& folder, std::int64_t attempt, const std::s
   return 0;
 }
 
+/// Looks at the process, each time a worker is started: open files, and memory in pages.
+class WatchedLauncher : public LocalLauncher {
+ public:
+  using LocalLauncher::LocalLauncher;
+  WorkerId start(const WorkerSpec& spec) override {
+    const WorkerId id = LocalLauncher::start(spec);
+    files_.push_back(std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {}));
+    std::int64_t size = 0, resident = 0;
+    std::ifstream("/proc/self/statm") >> size >> resident;
+    pages_.push_back(resident);
+    return id;
+  }
+  nlohmann::json seen() const { return {{"files", files_}, {"pages", pages_}}; }
+
+ private:
+  std::vector<std::int64_t> files_, pages_;
+};
+
 int supervise(const std::string& results, const std::string& jobs_file, int slots) {
-  nlohmann::json stubs;
-  std::ifstream(jobs_file) >> stubs;
+  nlohmann::json task;
+  std::ifstream(jobs_file) >> task;
   std::vector<Job> jobs;
-  for (std::size_t i = 0; i < stubs.size(); ++i) {
+  for (std::size_t i = 0; i < task.at("stubs").size(); ++i) {
     Job job;
-    job.config = {{"stub", stubs[i]}, {"number", i}};
+    job.config = {{"stub", task.at("stubs")[i]}, {"number", i}};
     job.id = job_id(job.config);
     job.model = "stub";
-    job.stack = stubs[i];
+    job.stack = task.at("stubs")[i];
     jobs.push_back(job);
   }
   CaughtSignals signals;
   StandardError terminal;
-  LocalLauncher launcher;
+  WatchedLauncher launcher;
   RunOptions options;
   options.results = results;
   options.devices = {{.name = "cpu", .visible = "", .slots = slots, .threads = 1}};
-  return static_cast<int>(run_sweep("stubs", jobs, options, {launcher, terminal, signals, steady_seconds}));
+  options.timeout = task.value("timeout", 0.0);
+  options.stall_seconds = task.value("stall", 0.0);
+  options.grace_seconds = task.value("grace", 30.0);
+  options.retry = {.max = task.value("retries", 0), .on = {RunState::lost, RunState::preempted}, .delay = 0};
+  const ExitCode code = run_sweep("stubs", jobs, options, {launcher, terminal, signals, steady_seconds});
+  std::ofstream(std::filesystem::path(results) / "seen.json") << launcher.seen();
+  return static_cast<int>(code);
 }
 
 }  // namespace
@@ -113,7 +157,7 @@ int main(int argc, char** argv) {
   try {
     if (words.at(0) == "supervise") return supervise(words.at(1), words.at(2), std::stoi(words.at(3)));
     // exec FOLDER --attempt N --device D --threads T --progress-fd 3 --parent PID
-    die_with_parent(static_cast<pid_t>(std::stol(words.at(11))));
+    die_with_parent(static_cast<pid_t>(std::stol(*(std::find(words.begin(), words.end(), "--parent") + 1))));
     return work(words.at(1), std::stoll(words.at(3)), words.at(5), std::stoi(words.at(7)));
   } catch (const Error& error) {
     std::cerr << error.what() << "\n";

@@ -2,6 +2,7 @@
 // A folder of its own for one test, removed at the end.
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <stdexcept>
@@ -9,10 +10,15 @@
 
 namespace equisweep {
 
+/// A file system in memory where there is one: for tests that write many small files durably and are not about that.
+inline std::filesystem::path memory_root() {
+  return ::access("/dev/shm", W_OK | X_OK) == 0 ? "/dev/shm" : std::filesystem::temp_directory_path();
+}
+
 class TempFolder {
  public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "equisweep-test-XXXXXX").string();
+  explicit TempFolder(const std::filesystem::path& root = std::filesystem::temp_directory_path()) {
+    std::string name = (root / "equisweep-test-XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make " + name);
     path_ = name;
   }

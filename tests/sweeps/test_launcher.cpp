@@ -23,6 +23,12 @@ TEST(Launcher, Arguments) {
   EXPECT_THAT(worker_arguments(spec, 77),
               ::testing::ElementsAre("exec", "results/a b/runs/x;rm", "--attempt", "3", "--device", "cuda:0", "--threads",
                                      "4", "--progress-fd", "3", "--parent", "77"));
+  WorkerSpec saving = spec;
+  saving.checkpoint = {.every = 50, .minutes = 2.5, .keep = 3};
+  EXPECT_THAT(worker_arguments(saving, 77),
+              ::testing::ElementsAre("exec", "results/a b/runs/x;rm", "--attempt", "3", "--device", "cuda:0", "--threads",
+                                     "4", "--checkpoint-every", "50", "--checkpoint-minutes", "2.5", "--checkpoint-keep",
+                                     "3", "--progress-fd", "3", "--parent", "77"));
   const char* inherited[] = {"HOME=/h",           "CUDA_VISIBLE_DEVICES=0,1", "OMP_NUM_THREADS=64",
                              "MALLOC_TOP_PAD_=1", "OMP_NUM_THREADS_X=2",      nullptr};
   EXPECT_THAT(worker_environment(spec, inherited),
@@ -86,13 +92,20 @@ TEST(Launcher, OutputGoesToTheLogAndProgressDoesNot) {
   EXPECT_EQ(news.back().progress->step, 2);
 }
 
-TEST(Launcher, LogHasALimit) {
+TEST(Launcher, ALogThatIsTooLongKeepsItsBeginningAndItsEnd) {
   const TempFolder folder;
+  // 3000 lines of 11 bytes are 33000; 100 of them are the beginning, 16384 the end.
   EXPECT_EQ(run(folder, "i=0; while [ $i -lt 3000 ]; do echo 0123456789; i=$((i+1)); done\n", 100), WorkerExit{});
-  EXPECT_THAT(text(folder / "log.txt"),
-              ::testing::EndsWith("[equisweep: the log is full; what followed was thrown away]\n"));
-  EXPECT_EQ(text(folder / "log.txt").size(),
-            100 + std::string("\n[equisweep: the log is full; what followed was thrown away]\n").size());
+  const std::string log = text(folder / "log.txt"), note = "\n[equisweep: the log is full; 16516 bytes are left out here]\n";
+  std::string all;
+  for (int i = 0; i < 3000; ++i) all += "0123456789\n";
+  EXPECT_EQ(log, all.substr(0, 100) + note + all.substr(all.size() - 16384));
+}
+
+TEST(Launcher, ALogJustOverItsLimitLosesNothing) {
+  const TempFolder folder;
+  EXPECT_EQ(run(folder, "printf 0123456789\n", 5), WorkerExit{});
+  EXPECT_EQ(text(folder / "log.txt"), "0123456789");
 }
 
 TEST(Launcher, LinkInPlaceOfTheLogIsRefused) {

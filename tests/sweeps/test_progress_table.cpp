@@ -46,7 +46,9 @@ TEST(ProgressTable, FitCutsCharactersAndNotBytes) {
 TEST(ProgressTable, LiveTableIsDrawnInPlace) {
   Screen screen(110, 24);
   {
-    ProgressTable table(screen, 0, 4, 1);
+    ProgressTable table(screen, 0);
+    table.expect(4);
+    table.already();
     table.started(1, job("a"), "cuda:0", 1, 0);
     table.started(2, job("b", "muon"), "cuda:1", 1, 0);
     table.progressed(1, {.step = 75, .steps = 300, .loss = 3.25, .tokens_per_second = 51000, .phase = "train"});
@@ -74,7 +76,8 @@ TEST(ProgressTable, StaysWithinTheWindow) {
   for (const int width : {1, 5, 20, 40, 79, 200}) {
     for (const int height : {1, 2, 5, 50}) {
       Screen screen(width, height);
-      ProgressTable table(screen, 0, 20, 0);
+      ProgressTable table(screen, 0);
+      table.expect(20);
       for (int i = 1; i <= 12; ++i) {
         table.started(i, job(std::to_string(i), "a very long name of a stack that nobody would type \x1b[31m"), "cuda:0", 1,
                       0);
@@ -96,7 +99,8 @@ TEST(ProgressTable, StaysWithinTheWindow) {
 TEST(ProgressTable, PipeGetsPlainLines) {
   Screen pipe(80, 24, false);
   {
-    ProgressTable table(pipe, 100, 2, 0);
+    ProgressTable table(pipe, 100);
+    table.expect(2);
     table.started(1, job("a"), "cpu", 2, 100);
     for (double now = 100; now < 125; now += 0.2) table.draw(now);
     table.progressed(1, {.step = 1, .steps = 2, .loss = 2.5});
@@ -106,6 +110,58 @@ TEST(ProgressTable, PipeGetsPlainLines) {
                                         "0 of 2 done, 1 running, 1 queued; 10 s", "0 of 2 done, 1 running, 1 queued; 20 s",
                                         "done  a  qwen3-nano  adamw  lr x0.5  seed 3  after 25 s  loss 2.5000"));
   EXPECT_THAT(pipe.written(), Not(HasSubstr("\x1b")));
+}
+
+TEST(ProgressTable, AWindowThatChangesItsSizeIsDrawnAnew) {
+  Screen screen(100, 24);
+  ProgressTable table(screen, 0);
+  table.expect(3);
+  table.say("said before");
+  for (int i = 1; i <= 3; ++i) table.started(i, job(std::to_string(i)), "cpu", 1, 0);
+  double now = 0;
+  for (const int width : {100, 60, 25, 99, 40, 120}) {
+    screen.resize(width);  // the terminal wraps what is too long now
+    table.draw(now += 1);
+    ASSERT_EQ(screen.lines().size(), 5u) << width;
+    EXPECT_EQ(screen.lines()[0], "said before");
+    EXPECT_THAT(screen.lines()[1], HasSubstr("0 of 3 done, 3 running"));
+    for (const std::string& line : screen.lines()) EXPECT_LT(line.size(), static_cast<std::size_t>(width) + 3);
+  }
+  screen.resize(30);
+  table.finish();
+  EXPECT_THAT(screen.lines(), ElementsAre("said before"));
+}
+
+TEST(ProgressTable, HundredsOfJobsDoNotFloodTheScreen) {
+  Screen screen(100, 24);
+  ProgressTable table(screen, 0);
+  table.expect(900);
+  for (int i = 0; i < 400; ++i) table.started(i, job(std::to_string(i)), "cpu", 1, 0);
+  table.draw(1);
+  EXPECT_LE(screen.lines().size(), 23u);
+  EXPECT_THAT(screen.lines().back(), HasSubstr("and 379 more"));
+  for (int i = 0; i < 300; ++i) table.ended(i, RunState::failed, "exit 1", 2);
+  table.draw(2);
+  EXPECT_LE(screen.lines().size(), 23u + 31u);
+  EXPECT_THAT(screen.written(), HasSubstr("the summary and the database have them all"));
+  EXPECT_THAT(screen.lines()[31], HasSubstr("0 of 900 done, 100 running, 500 queued, 300 failed"));
+}
+
+TEST(ProgressTable, CountsWhatIsPutBackOrCancelled) {
+  Screen screen(100, 24);
+  ProgressTable table(screen, 0);
+  table.expect(4);
+  table.left_out(RunState::cancelled);
+  table.started(1, job("a"), "cpu", 1, 0);
+  table.put_back(1, RunState::lost, "killed", 5);
+  table.draw(6);
+  EXPECT_THAT(screen.lines().back(), HasSubstr("0 of 4 done, 0 running, 3 queued, 1 cancelled; 6 s"));
+  table.started(2, job("a"), "cpu", 2, 6);
+  table.ended(2, RunState::failed, "exit 1", 7);
+  table.reopened(RunState::failed);
+  table.reopened(RunState::cancelled);
+  table.draw(8);
+  EXPECT_EQ(screen.lines().back(), "0 of 4 done, 0 running, 4 queued; 8 s");
 }
 
 }  // namespace test_progress_table

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -41,14 +42,17 @@ struct TestPipe {
 /// `stub_worker supervise` as a child. Descriptors 100 and 101 are the pipes that the workers inherit through it.
 class Supervision {
  public:
-  Supervision(const TempFolder& folder, const nlohmann::json& stubs, int slots) : folder_(folder) {
-    std::ofstream(folder / "jobs.json") << stubs;
+  /// `task` is a list of stubs, or an object with them and options of the supervisor.
+  Supervision(const TempFolder& folder, const nlohmann::json& task, int slots, rlim_t files = 0) : folder_(folder) {
+    std::ofstream(folder / "jobs.json") << (task.is_array() ? nlohmann::json{{"stubs", task}} : task);
     const std::string jobs = folder / "jobs.json", results = folder.path(), n = std::to_string(slots);
     pid_ = ::fork();
     if (pid_ == 0) {
       ::dup2(error_.write, 2);
       ::dup2(ready_.write, 100);
       ::dup2(gate_.read, 101);
+      const rlimit limit{files, files};
+      if (files > 0 && ::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::_exit(126);
       ::setenv("STUB_READY", "100", 1);
       ::setenv("STUB_GATE", "101", 1);
       ::execl(EQUISWEEP_STUB_WORKER, "stub_worker", "supervise", results.c_str(), jobs.c_str(), n.c_str(), nullptr);
@@ -111,37 +115,94 @@ class Supervision {
 };
 
 TEST(SupervisorProcesses, EveryKindOfEnd) {
-  const TempFolder folder;
-  Supervision s(folder, {"done", "diverged", "quiet", "nothing", "exit7", "killed", "abort_after", "child"}, 3);
+  const TempFolder folder(memory_root());
+  Supervision s(folder, {"done", "diverged", "quiet", "nothing", "exit7", "killed", "abort_after", "child", "oom", "assert"},
+                3);
   EXPECT_EQ(s.wait(), 1);
   s.all_gone();  // also the process that the worker `child` left behind
-  EXPECT_EQ(
-      s.states(),
-      "done done ;diverged diverged ;quiet failed ended without a final row;nothing failed ended without a final row;"
-      "exit7 failed exit 7;killed failed killed by signal 9;abort_after done after its final row: signal 6;child done ;");
+  EXPECT_EQ(s.states(),
+            "done done ;diverged diverged ;quiet failed ended without a final row;nothing failed ended without a final row;"
+            "exit7 failed exit 7;killed lost killed by signal 9, which is often the system's answer to a lack of memory;"
+            "abort_after done after its final row: signal 6;child done ;oom oom ;assert failed killed by signal 6;");
   const auto db = open_read_only(folder / "stubs" / "sweep.db");
-  EXPECT_EQ(db->execAndGet("SELECT count(*) FROM steps").getInt(), 6 * 3);  // also of those that failed
+  EXPECT_EQ(db->execAndGet("SELECT count(*) FROM steps").getInt(), 8 * 3);  // also of those that failed
   EXPECT_EQ(db->execAndGet("SELECT group_concat(exit_status) FROM (SELECT DISTINCT exit_status FROM attempts ORDER BY 1)")
                 .getString(),
-            "exit 0,signal 6,signal 9");
+            "exit 0,exit 1,signal 6,signal 9");
 }
 
 TEST(SupervisorProcesses, FloodIsCutAndTheJobIsDone) {
-  const TempFolder folder;
+  const TempFolder folder(memory_root());
   Supervision s(folder, {"flood"}, 1);
   EXPECT_EQ(s.wait(), 0);
   const auto db = open_read_only(folder / "stubs" / "sweep.db");
   const std::filesystem::path log =
       run_folder(folder.path(), "stubs", db->execAndGet("SELECT job FROM runs").getString()) / "log.txt";
-  EXPECT_EQ(std::filesystem::file_size(log), 6'553'600u + std::string("attempt 1 of flood on cpu\n").size());
+  const std::uintmax_t written = 200 * 65536 + std::string("attempt 1 of flood on cpu\n").size(), limit = 10 << 20;
+  const std::string note =
+      "\n[equisweep: the log is full; " + std::to_string(written - limit - 16384) + " bytes are left out here]\n";
+  EXPECT_EQ(std::filesystem::file_size(log), limit + note.size() + 16384);
+}
+
+TEST(SupervisorProcesses, WhatIsKilledPreemptedOrStoppedIsStartedAgain) {
+  const TempFolder folder(memory_root());
+  Supervision s(folder, {{"stubs", {"kill_once", "preempt_once"}}, {"retries", 1}}, 2);
+  EXPECT_EQ(s.wait(), 0);
+  EXPECT_EQ(s.states(), "kill_once done ;preempt_once done ;");
+  const auto db = open_read_only(folder / "stubs" / "sweep.db");
+  EXPECT_EQ(db->execAndGet("SELECT group_concat(attempt || state) FROM attempts").getString(),
+            "1lost,2done,1preempted,2done");
+}
+
+TEST(SupervisorProcesses, HungAndStoppedWorkersAreKilled) {
+  const TempFolder folder(memory_root());
+  Supervision s(folder, {{"stubs", {"stubborn", "hang", "stopped"}}, {"stall", 0.3}, {"grace", 0.2}}, 3);
+  EXPECT_EQ(s.wait(), 1);
+  s.all_gone();
+  const std::string why = " lost gave no sign of life for 0.3 s;";
+  EXPECT_EQ(s.states(), "stubborn" + why + "hang" + why + "stopped" + why);
+}
+
+TEST(SupervisorProcesses, TheirTimeIsLimited) {
+  const TempFolder folder(memory_root());
+  Supervision s(folder, {{"stubs", {"hang", "graceful", "stubborn"}}, {"timeout", 0.3}, {"grace", 0.2}}, 3);
+  EXPECT_EQ(s.wait(), 1);
+  s.all_gone();
+  const std::string why = " timeout took longer than 0.3 s;";
+  EXPECT_EQ(s.states(), "hang" + why + "graceful" + why + "stubborn" + why);
+}
+
+TEST(SupervisorProcesses, AKilledSupervisorTakesStoppedWorkersAndTheirChildrenWithIt) {
+  const TempFolder folder(memory_root());
+  Supervision s(folder, {"family", "stopped", "stubborn"}, 3);
+  s.workers_ready(4);
+  s.signal(SIGKILL);
+  EXPECT_EQ(s.wait(), -SIGKILL);
+  s.all_gone();  // hangs if one survives
+}
+
+TEST(SupervisorProcesses, TwoThousandJobsWithFewFiles) {
+  const TempFolder folder(memory_root());
+  Supervision s(folder, nlohmann::json(std::vector<std::string>(2000, "nothing")), 8, 256);
+  EXPECT_EQ(s.wait(), 1);
+  nlohmann::json seen;
+  std::ifstream(folder / "seen.json") >> seen;
+  const std::vector<std::int64_t> files = seen.at("files"), pages = seen.at("pages");
+  ASSERT_EQ(files.size(), 2000u);
+  const auto most = [](const std::vector<std::int64_t>& v, std::size_t from, std::size_t to) {
+    return *std::max_element(v.begin() + static_cast<std::ptrdiff_t>(from), v.begin() + static_cast<std::ptrdiff_t>(to));
+  };
+  EXPECT_EQ(most(files, 1000, 2000), most(files, 0, 1000));
+  EXPECT_LE(most(files, 0, 2000), 8 * 3 + 20);
+  EXPECT_LE(most(pages, 1000, 2000), most(pages, 0, 1000) + 256) << "a megabyte";
 }
 
 TEST(SupervisorProcesses, KilledSupervisorLeavesNoOrphanAndTheSameCommandContinues) {
-  const TempFolder folder;
+  const TempFolder folder(memory_root());
   {
     Supervision s(folder, {"done", "gated", "gated"}, 3);
     s.workers_ready(2);
-    ASSERT_TRUE(s.says("done  "));
+    ASSERT_TRUE(s.says("  after "));  // the first job has ended
     s.signal(SIGKILL);
     EXPECT_EQ(s.wait(), -SIGKILL);
     s.all_gone();  // hangs if a worker survives
@@ -155,7 +216,7 @@ TEST(SupervisorProcesses, KilledSupervisorLeavesNoOrphanAndTheSameCommandContinu
 }
 
 TEST(SupervisorProcesses, CtrlCOnceFinishesTheRunning) {
-  const TempFolder folder;
+  const TempFolder folder(memory_root());
   Supervision s(folder, {"gated", "done"}, 1);
   s.workers_ready(1);
   s.signal(SIGINT);
@@ -166,7 +227,7 @@ TEST(SupervisorProcesses, CtrlCOnceFinishesTheRunning) {
 }
 
 TEST(SupervisorProcesses, CtrlCTwiceStopsAndThreeTimesKills) {
-  const TempFolder folder;
+  const TempFolder folder(memory_root());
   Supervision s(folder, {"hang", "graceful", "stubborn", "done"}, 3);
   s.workers_ready(3);
   s.signal(SIGINT);
@@ -182,7 +243,7 @@ TEST(SupervisorProcesses, CtrlCTwiceStopsAndThreeTimesKills) {
 }
 
 TEST(SupervisorProcesses, SigtermStopsAtOnce) {
-  const TempFolder folder;
+  const TempFolder folder(memory_root());
   Supervision s(folder, {"hang", "graceful", "done"}, 2);
   s.workers_ready(2);
   for (int i = 0; i < 100; ++i) s.signal(SIGTERM);  // a storm is one wish
@@ -193,7 +254,7 @@ TEST(SupervisorProcesses, SigtermStopsAtOnce) {
 }
 
 TEST(SupervisorProcesses, SecondSupervisorIsRefusedWithTheFirstOnesNumber) {
-  const TempFolder folder;
+  const TempFolder folder(memory_root());
   Supervision first(folder, {"gated"}, 1);
   first.workers_ready(1);
   std::string pid;
