@@ -17,7 +17,7 @@
 #include "tests/support/screen.h"
 #include "tests/support/temp_folder.h"
 
-namespace equisweep::testing {
+namespace equisweep::fake {
 
 inline Job fake_job(const std::string& stack, std::int64_t seed) {
   Job job;
@@ -177,4 +177,4 @@ class SupervisorTest : public ::testing::Test {
   }
 };
 
-}  // namespace equisweep::testing
+}  // namespace equisweep::fake

@@ -10,17 +10,17 @@
 namespace equisweep {
 namespace test_requests {
 
+using fake::fake_job;
+using fake::Script;
 using ::testing::ElementsAre;
-using testing::fake_job;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::Script;
 using ::testing::ThrowsMessage;
 using ::testing::UnorderedElementsAre;
 
 constexpr auto kCancel = Request::What::cancel, kRetry = Request::What::retry;
 
-class Requests : public testing::SupervisorTest {
+class Requests : public fake::SupervisorTest {
  protected:
   std::filesystem::path sweep() const { return folder_ / "s"; }
   std::filesystem::path box() const { return sweep() / "requests"; }

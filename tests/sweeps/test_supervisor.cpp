@@ -6,11 +6,11 @@
 namespace equisweep {
 namespace test_supervisor {
 
+using fake::fake_job;
+using fake::SupervisorTest;
 using ::testing::ElementsAre;
-using testing::fake_job;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::SupervisorTest;
 
 TEST_F(SupervisorTest, RunsEachJobOnceAndTheFirstSeedFirst) {
   const std::vector<Job> jobs = {fake_job("a", 1), fake_job("a", 0), fake_job("b", 1), fake_job("b", 0), fake_job("a", 1)};

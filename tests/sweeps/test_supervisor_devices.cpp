@@ -7,12 +7,12 @@
 namespace equisweep {
 namespace test_supervisor_devices {
 
+using fake::fake_job;
 using ::testing::Contains;
-using testing::fake_job;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-class SupervisorDevices : public testing::SupervisorTest {
+class SupervisorDevices : public fake::SupervisorTest {
  protected:
   void SetUp() override { four_gpus(2); }
   static std::vector<Job> twenty_jobs() {

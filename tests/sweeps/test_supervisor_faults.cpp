@@ -9,14 +9,14 @@
 namespace equisweep {
 namespace test_supervisor_faults {
 
+using fake::fake_job;
+using fake::Script;
 using ::testing::DoubleNear;
 using ::testing::ElementsAre;
-using testing::fake_job;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using testing::Script;
 
-class SupervisorFaults : public testing::SupervisorTest {};
+class SupervisorFaults : public fake::SupervisorTest {};
 
 const Script kKilled{.final_row = std::nullopt, .exit = {.signalled = true, .code = 9}};
 const Script kPreempted{.final_row = RunState::preempted, .exit = {.code = 75}};
