@@ -19,7 +19,7 @@ namespace equisweep {
 struct RetryPolicy {
   int max = 2;
   std::set<RunState> on = {RunState::lost, RunState::preempted};
-  double delay = 5;  ///< seconds before the first retry; doubled for each further one, at most kLongestRetryDelay
+  double delay = 1;  ///< seconds before the first retry; doubled for each further one, at most kLongestRetryDelay
 };
 
 inline constexpr double kLongestRetryDelay = 300;

@@ -35,7 +35,7 @@ std::vector<std::string> summary_lines(const std::string& name, const std::vecto
   const std::size_t results = counts[RunState::done] + counts[RunState::diverged], cancelled = counts[RunState::cancelled];
   if (results + cancelled < ends.size()) lines.push_back("next: the same command runs what is missing");
   if (cancelled > 0)
-    lines.push_back(fmt::format("next: equisweep retry {} --state cancelled puts the {} cancelled back", sweep, cancelled));
+    lines.push_back(fmt::format("next: equisweep retry {} --state cancelled puts back what is cancelled", sweep));
   if (results > 0) lines.push_back(fmt::format("next: equisweep report {}", sweep));
   return lines;
 }

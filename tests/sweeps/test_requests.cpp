@@ -122,7 +122,7 @@ TEST_F(Requests, CancelAndRetryWhileTheSweepRuns) {
   EXPECT_THAT(said_, HasSubstr("2 of 3 jobs: cancelled on request"));
   EXPECT_THAT(said_, HasSubstr("2 of 3 jobs: put back into the queue on request"));
   EXPECT_THAT(said_, HasSubstr("x.json is refused"));
-  EXPECT_THAT(said_, HasSubstr("next: equisweep retry s --state cancelled puts the 1 cancelled back"));
+  EXPECT_THAT(said_, HasSubstr("next: equisweep retry s --state cancelled puts back what is cancelled"));
   EXPECT_THAT(launcher_.aborts, ElementsAre("ask", "kill"));
   launcher_.on_wait = [] {};
   launcher_.starts.clear();
