@@ -4,7 +4,9 @@
 // Descriptors named in STUB_READY and STUB_GATE are for the test: workers say on the first that they run, and keep it open
 // while they live; `gated` ones wait for a byte from the second.
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -55,6 +57,13 @@ int work(const std::filesystem::path& folder, std::int64_t attempt, const std::s
   say_progress(R"({"step":3,"steps":3,"loss":1.0,"tokens_per_second":1000,"phase":"train"})"
                "\n");
   if (stub == "quiet") return 0;
+  if (stub == "steady") {  // half a minute of a job that speaks four times a second, as real ones do
+    for (int i = 0; i < 120; ++i) {
+      say_progress(fmt::format(R"({{"step":{},"steps":120,"loss":1.0,"tokens_per_second":1000,"phase":"train"}})", i) +
+                   "\n");
+      ::usleep(250'000);
+    }
+  }
   if (stub == "killed" || (stub == "kill_once" && attempt == 1)) ::kill(::getpid(), SIGKILL);
   if (stub == "assert") std::abort();
   if (stub == "oom") {
@@ -117,7 +126,15 @@ class WatchedLauncher : public LocalLauncher {
     pages_.push_back(resident);
     return id;
   }
-  nlohmann::json seen() const { return {{"files", files_}, {"pages", pages_}}; }
+  /// With the processor time of this process alone, its workers left out.
+  nlohmann::json seen() const {
+    rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
+    const auto seconds = [](const timeval& t) {
+      return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+    };
+    return {{"files", files_}, {"pages", pages_}, {"cpu_seconds", seconds(used.ru_utime) + seconds(used.ru_stime)}};
+  }
 
  private:
   std::vector<std::int64_t> files_, pages_;
