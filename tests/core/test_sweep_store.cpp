@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 #include <random>
 #include <set>
@@ -152,6 +153,57 @@ TEST(SweepStore, SupervisorsWordStaysUntilTheWorkerHasOne) {
   store.ingest(folder / "run.db");
   EXPECT_EQ(store.state(kA), RunState::diverged);
   EXPECT_EQ(query(folder / "sweep.db", attempts), "1,failed,killed by signal 9;2,diverged,the end;");
+}
+
+TEST(SweepStore, WhatTheSupervisorSaidOfAnEndIsTakenBackByAResultAlone) {
+  const TempFolder folder;
+  SweepStore store(folder / "sweep.db");
+  store.set_plan({cell(kA)});
+  write_attempt(folder / "run.db", 1, 0, 3, RunState::preempted);
+  store.ingest(folder / "run.db");
+  EXPECT_EQ(store.state(kA), RunState::preempted);
+  for (const RunState verdict : {RunState::timeout, RunState::cancelled, RunState::queued}) {
+    store.set_state(kA, verdict, "said", 1);
+    store.ingest(folder / "run.db");
+    EXPECT_EQ(store.state(kA), verdict);
+    EXPECT_EQ(store.message(kA), "said");
+  }
+  EXPECT_EQ(query(folder / "sweep.db", "SELECT state, message, ended_at FROM attempts"), "cancelled,said,E;");
+  write_attempt(folder / "run.db", 2, 2, 4, RunState::failed);  // a newer attempt counts again
+  store.ingest(folder / "run.db");
+  EXPECT_EQ(store.state(kA), RunState::failed);
+  store.set_state(kA, RunState::cancelled, "said", 2);
+  SQLite::Database((folder / "run.db").string(), SQLite::OPEN_READWRITE)
+      .exec("UPDATE attempts SET state = 'done' WHERE attempt = 2");
+  store.ingest(folder / "run.db");
+  EXPECT_EQ(store.state(kA), RunState::done);
+}
+
+TEST(SweepStore, ARunThatHoldsNothingYetIsNoError) {
+  const TempFolder folder;
+  SweepStore store(folder / "sweep.db");
+  store.set_plan({cell(kA)});
+  SQLite::Database(folder / "run.db", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE).exec("PRAGMA journal_mode = WAL");
+  ASSERT_GT(std::filesystem::file_size(folder / "run.db"), 0u);  // a worker that was killed between its first two writes
+  EXPECT_EQ(store.ingest(folder / "run.db"), 0);
+  EXPECT_EQ(store.state(kA), RunState::queued);
+}
+
+TEST(SweepStore, ValidationLossIsThatOfTheNewestEvaluationThatCounts) {
+  const TempFolder folder;
+  SweepStore store(folder / "sweep.db");
+  store.set_plan({cell(kA)});
+  EXPECT_EQ(store.validation_loss(kA), std::nullopt);
+  write_attempt(folder / "run.db", 1, 0, 8, std::nullopt);  // evaluates at 0, 2, ..., 8: loss 1000 * attempt + step
+  store.ingest(folder / "run.db");
+  EXPECT_EQ(store.validation_loss(kA), 1008);
+  write_attempt(folder / "run.db", 2, 4, 6, RunState::done);  // went on from step 4: what came after it no longer counts
+  store.ingest(folder / "run.db");
+  EXPECT_EQ(store.validation_loss(kA), 2006);
+  RunStore(folder / "b.db", kB, cell(kB).config, {.attempt = 1, .started_at = "S"}).add(EvalRow{.step = 1, .loss = NAN});
+  store.set_plan({cell(kA), cell(kB)});
+  store.ingest(folder / "b.db");
+  EXPECT_EQ(store.validation_loss(kB), INFINITY);
 }
 
 TEST(SweepStore, RefusesRunsThatAreNotItsOwn) {
