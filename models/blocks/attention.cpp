@@ -8,6 +8,9 @@
 #include <mutex>
 #include <vector>
 
+#include "models/blocks/fused_attention.h"
+#include "models/kernels/fused.h"
+
 namespace equisweep {
 namespace {
 
@@ -79,6 +82,7 @@ at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::
                   std::int64_t window, const at::Tensor& sinks_H) {
   const auto B = q_BTHC.size(0), T = q_BTHC.size(1), H = q_BTHC.size(2), C = q_BTHC.size(3), G = k_BTGC.size(2), R = H / G;
   const bool sliding = window > 0 && window < T;
+  if (fusable(q_BTHC)) return fused_attention(q_BTHC, k_BTGC, v_BTGC, scale, sliding ? window : 0, sinks_H);
   const at::Tensor q = q_BTHC.transpose(1, 2), k = k_BTGC.transpose(1, 2), v = v_BTGC.transpose(1, 2);
   if (prefer_flash(q, sinks_H)) {
     const auto mask = sliding ? std::make_optional(cached_mask(T, window, 1, q.scalar_type(), q.device())) : std::nullopt;
@@ -108,14 +112,17 @@ Attention::Attention(const Scope& scope, const AttentionShape& s) : shape_(s) {
 at::Tensor Attention::operator()(const at::Tensor& x_BTD) const {
   const auto B = x_BTD.size(0), T = x_BTD.size(1);
   const auto heads = [&](const at::Tensor& x, std::int64_t n) { return x.view({B, T, n, shape_.head_dim}); };
-  at::Tensor q = q_(x_BTD), k = k_(x_BTD);
-  if (shape_.qk_norm == QkNorm::projection) q = q_norm_(q), k = k_norm_(k);
-  q = heads(q, shape_.heads), k = heads(k, shape_.kv_heads);
-  if (shape_.qk_norm == QkNorm::per_head) q = q_norm_(q), k = k_norm_(k);
-  at::Tensor v = heads(v_(x_BTD), shape_.kv_heads);
-  if (const double c = shape_.clip_qkv; c > 0) q = q.clamp(-c, c), k = k.clamp(-c, c), v = v.clamp(-c, c);
-  const at::Tensor y = attend(rotate(shape_.rope, q), rotate(shape_.rope, k), v, shape_.scale, shape_.window,
-                              sinks_ ? *sinks_ : at::Tensor());
+  at::Tensor q = q_(x_BTD), k = k_(x_BTD), v = heads(v_(x_BTD), shape_.kv_heads);
+  if (const double c = shape_.clip_qkv; c > 0) {
+    const auto clipped = [&](const RmsNorm& norm, const at::Tensor& x, std::int64_t n) {
+      const at::Tensor normed = shape_.qk_norm == QkNorm::per_head ? norm(heads(x, n)) : norm ? norm(x) : x;
+      return rotate(shape_.rope, normed.view({B, T, n, shape_.head_dim}).clamp(-c, c));
+    };
+    q = clipped(q_norm_, q, shape_.heads), k = clipped(k_norm_, k, shape_.kv_heads), v = v.clamp(-c, c);
+  } else {
+    q = normalize_and_rotate(shape_.rope, q_norm_, q), k = normalize_and_rotate(shape_.rope, k_norm_, k);
+  }
+  const at::Tensor y = attend(q, k, v, shape_.scale, shape_.window, sinks_ ? *sinks_ : at::Tensor());
   return o_(y.reshape({B, T, shape_.heads * shape_.head_dim}));
 }
 

@@ -7,12 +7,34 @@
 #include <algorithm>
 
 #include "models/blocks/precision.h"
+#include "models/kernels/fused.h"
 
 namespace equisweep {
 namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+/// The losses of the rows z [n, V] and, with `gradient`, z <- (softmax(z) - onehot(target)) / N, in place.
+at::Tensor row_losses(const at::Tensor& z, const at::Tensor& targets, bool gradient, std::int64_t N) {
+  const auto n = z.size(0), V = z.size(1);
+  const auto* target = targets.const_data_ptr<std::int64_t>();
+  const at::Tensor losses = at::empty({n}, z.options().dtype(at_least_float(z.scalar_type())));
+  with_element(z.scalar_type(), [&]<class T>() {
+    using W = Wide<T>;
+    over_rows(n, V, [&](std::int64_t begin, std::int64_t end) {
+      row_kernels<T>().cross_entropy(elements<T>(z) + begin * V, V, target + begin, gradient, W(1) / static_cast<W>(N),
+                                     elements<W>(losses) + begin, end - begin);
+    });
+  });
+  return losses;
+}
+
+void check_targets(const at::Tensor& targets_N, std::int64_t V) {
+  const auto* target = targets_N.const_data_ptr<std::int64_t>();
+  for (std::int64_t n = 0; n < targets_N.numel(); ++n)
+    TORCH_CHECK_INDEX(target[n] >= 0 && target[n] < V, "target ", target[n], " at ", n, " is not below the vocabulary ", V);
+}
 
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& head_VD,
@@ -23,23 +45,35 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
     const at::Tensor head = head_VD.to(compute);
     at::Tensor loss = at::zeros({}, hidden_ND.options().dtype(wide));
     at::Tensor dhidden_ND, dhead_VD;
+    const bool fused = fusable(hidden_ND);
+    const at::Tensor targets = fused ? targets_N.contiguous() : targets_N;
+    if (fused) check_targets(targets, head.size(0));
     if (with_gradient) dhidden_ND = at::empty_like(hidden_ND);
     for (std::int64_t begin = 0; begin < N; begin += chunk) {
       const auto n = std::min(chunk, N - begin);
-      const at::Tensor h = hidden_ND.narrow(0, begin, n), target = targets_N.narrow(0, begin, n).unsqueeze(1);
-      at::Tensor z = at::mm(h, head.t()).to(wide), slope;
+      const at::Tensor h = hidden_ND.narrow(0, begin, n), target = targets.narrow(0, begin, n).unsqueeze(1);
+      at::Tensor z = at::mm(h, head.t()), slope, dz;
+      if (!fused || softcap > 0) z = z.to(wide);
       if (softcap > 0) {
         z = z.div_(softcap).tanh_();
         if (with_gradient) slope = z.square().neg_().add_(1);
         z.mul_(softcap);
       }
-      const at::Tensor log_p = at::log_softmax(z, -1);
-      loss.sub_(log_p.gather(1, target).sum());
+      if (fused) {
+        loss.add_(row_losses(z, targets.narrow(0, begin, n), with_gradient, N).sum());
+        dz = std::move(z);
+      } else {
+        const at::Tensor log_p = at::log_softmax(z, -1);
+        loss.sub_(log_p.gather(1, target).sum());
+        z.reset();
+        if (with_gradient) {
+          dz = log_p.exp_().scatter_add_(1, target, at::full({n, 1}, -1.0, log_p.options()));
+          dz.div_(static_cast<double>(N));
+        }
+      }
       if (!with_gradient) continue;
-      z.reset();
-      at::Tensor dz = log_p.exp_().scatter_add_(1, target, at::full({n, 1}, -1.0, log_p.options()));
       if (slope.defined()) dz.mul_(slope);
-      dz = dz.div_(static_cast<double>(N)).to(compute);
+      dz = dz.to(compute);
       at::Tensor dh = dhidden_ND.narrow(0, begin, n);
       at::mm_out(dh, dz, head);
       // Chunks are summed in the dtype of the weight: bf16 sums would lose the small ones.
@@ -57,6 +91,9 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& dloss) {
     const auto saved = ctx->get_saved_variables();
+    // Reading a scalar of the CPU costs nothing, and the loss is most often the root of the graph.
+    if (dloss[0].is_cpu() && dloss[0].item<double>() == 1)
+      return {saved[0], saved[1], at::Tensor(), at::Tensor(), at::Tensor()};
     return {saved[0] * dloss[0].to(saved[0].scalar_type()), saved[1] * dloss[0].to(saved[1].scalar_type()), at::Tensor(),
             at::Tensor(), at::Tensor()};
   }

@@ -2,13 +2,9 @@
 // The gated feed-forward block (Shazeer, arXiv:2002.05202).
 
 #include "models/blocks/linear.h"
+#include "models/kernels/rows.h"
 
 namespace equisweep {
-
-enum class Gate {
-  silu,       ///< SwiGLU
-  gelu_tanh,  ///< GeGLU, tanh approximation
-};
 
 /// y = W_down (act(W_gate x) * (W_up x)), x [B, T, d]. Names: {gate,up,down}_proj.
 class GatedMlp {
@@ -21,7 +17,7 @@ class GatedMlp {
   Gate kind_;
 };
 
-/// act(gate) * up.
+/// act(gate) * up; silu or gelu_tanh.
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Gate kind);
 
 }  // namespace equisweep

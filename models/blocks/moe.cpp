@@ -7,9 +7,11 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/error.h"
+#include "models/blocks/fused_experts.h"
 #include "models/blocks/linear.h"
 #include "models/blocks/mlp.h"
 #include "models/blocks/precision.h"
+#include "models/kernels/fused.h"
 
 namespace equisweep {
 namespace {
@@ -170,6 +172,13 @@ at::Tensor Moe::operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& rou
       router_bias_ ? at::linear(x_ND, cast(router_), cast(router_bias_)) : at::linear(x_ND, cast(router_));
   router_logits.push_back(logits_NE);
   const Routes routes = route(logits_NE, shape_.top_k, shape_.routing);
+  if (fusable(x_ND)) {
+    const auto bias = [](const Weight& w) { return w ? *w : at::Tensor(); };
+    return fused_experts(x_ND, routes.weights_NK, routes.experts_NK,
+                         {*gate_up_, bias(gate_up_bias_), *down_, bias(down_bias_), shape_.clamped},
+                         {shape_.clamped ? Gate::clamped : Gate::silu, shape_.alpha, shape_.limit})
+        .view_as(x_BTD);
+  }
   const Slots slots = sort_by_expert(routes.experts_NK, shape_.experts, row_multiple(x_ND));
 
   const at::Tensor x_SD = GatherTokens::apply(x_ND, slots.slot_of_pair, slots.token_of_slot);

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <cmath>
+#include "models/kernels/fused.h"
 
 #include "models/blocks/precision.h"
 
@@ -45,6 +45,49 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
   }
 };
 
+/// The same in one pass over the rows each way.
+struct FusedRmsNorm : torch::autograd::Function<FusedRmsNorm> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& x_any, const at::Tensor& gain,
+                            double eps, double offset) {
+    std::int64_t stride = 0;
+    const at::Tensor x = uniform_rows(x_any, stride);
+    const at::ScalarType wide = at_least_float(x.scalar_type());
+    const auto width = x.size(-1), rows = x.numel() / width;
+    const at::Tensor scale = at::add(gain.to(wide), offset).contiguous(), r = at::empty({rows}, scale.options());
+    const at::Tensor y = at::empty(x.sizes(), x.options());
+    with_element(x.scalar_type(), [&]<class T>() {
+      using W = Wide<T>;
+      const T* in = elements<T>(x);
+      over_rows(rows, width, [&](std::int64_t begin, std::int64_t end) {
+        row_kernels<T>().norm(in + begin * stride, stride, elements<W>(scale), static_cast<W>(eps),
+                              elements<T>(y) + begin * width, elements<W>(r) + begin, end - begin, width);
+      });
+    });
+    ctx->save_for_backward({x, scale, r});
+    ctx->saved_data["gain_type"] = gain.scalar_type();
+    return y;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& dys) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &scale = saved[1], &r = saved[2], dy = dys[0].contiguous();
+    std::int64_t stride = 0;
+    const at::Tensor x = uniform_rows(saved[0], stride), dx = at::empty(x.sizes(), x.options());
+    const auto width = x.size(-1), rows = x.numel() / width;
+    at::Tensor dgain;
+    with_element(x.scalar_type(), [&]<class T>() {
+      using W = Wide<T>;
+      dgain = sum_over_rows<W>(rows, width, r.options(), [&](std::int64_t begin, std::int64_t end, W* sum) {
+        row_kernels<T>().norm_backward(elements<T>(x) + begin * stride, stride, elements<W>(r) + begin, elements<W>(scale),
+                                       elements<T>(dy) + begin * width, elements<T>(dx) + begin * width, sum, end - begin,
+                                       width);
+      });
+    });
+    return {dx, dgain.to(ctx->saved_data["gain_type"].toScalarType()), at::Tensor(), at::Tensor()};
+  }
+};
+
 }  // namespace
 
 RmsNorm::RmsNorm(const Scope& scope, std::string_view name, std::int64_t width, double eps, double offset)
@@ -52,6 +95,8 @@ RmsNorm::RmsNorm(const Scope& scope, std::string_view name, std::int64_t width, 
       eps_(eps),
       offset_(offset) {}
 
-at::Tensor RmsNorm::operator()(const at::Tensor& x) const { return RmsNormFunction::apply(x, *gain_, eps_, offset_); }
+at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
+  return fusable(x) ? FusedRmsNorm::apply(x, *gain_, eps_, offset_) : RmsNormFunction::apply(x, *gain_, eps_, offset_);
+}
 
 }  // namespace equisweep

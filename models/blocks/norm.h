@@ -15,6 +15,10 @@ class RmsNorm {
   explicit operator bool() const { return bool(gain_); }
   at::Tensor operator()(const at::Tensor& x) const;
 
+  const at::Tensor& gain() const { return *gain_; }
+  double eps() const { return eps_; }
+  double offset() const { return offset_; }
+
  private:
   Weight gain_;
   double eps_ = 0, offset_ = 0;

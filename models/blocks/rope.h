@@ -7,6 +7,8 @@
 #include <optional>
 #include <vector>
 
+#include "models/blocks/norm.h"
+
 namespace equisweep {
 
 /// What stretches the frequencies to longer contexts.
@@ -36,5 +38,9 @@ struct Rope {
 /// Rotates x [B, T, heads, head_dim] by halves: (x1, x2) -> (x1 c - x2 s, x2 c + x1 s), position t at index t. The tables
 /// are computed in double and cached for each (rope, T, dtype, device); safe to call from several threads.
 at::Tensor rotate(const Rope& rope, const at::Tensor& x_BTHC);
+
+/// rotate(rope, norm(x)), in one pass on the CPU: x [B, T, heads * head_dim], the norm over each head (gain [head_dim]) or
+/// over all of them (gain [heads * head_dim]); without a norm the rotation alone. -> [B, T, heads, head_dim].
+at::Tensor normalize_and_rotate(const Rope& rope, const RmsNorm& norm, const at::Tensor& x_BTD);
 
 }  // namespace equisweep

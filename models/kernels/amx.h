@@ -1,0 +1,32 @@
+#pragma once
+// Products of bf16 matrices on the tile registers of an x86 processor (AMX), on one thread, without compilation at run time.
+
+#include <cstdint>
+
+#include "models/kernels/rows.h"
+
+namespace equisweep {
+
+/// C <- op(A) op(B), or C + op(A) op(B), row-major; op transposes where the flag is set: A is stored [K, M], B [N, K].
+/// Exactly one of c and c16 is set; sums are fp32, rounded once. Sizes are at least 1.
+struct AmxProduct {
+  bool transpose_a, transpose_b;
+  std::int64_t M, N, K;
+  const Bf16* a;
+  std::int64_t lda;
+  const Bf16* b;
+  std::int64_t ldb;
+  float* c;
+  Bf16* c16;
+  std::int64_t ldc;
+  bool add;  ///< c only
+};
+
+/// Whether this program was built with the instructions; whether the machine has them is at::cpu::init_amx()'s business.
+bool amx_built();
+
+/// Bytes of scratch memory, 64-byte aligned, that amx_multiply() needs.
+std::int64_t amx_scratch_bytes(const AmxProduct& product);
+void amx_multiply(const AmxProduct& product, void* scratch);
+
+}  // namespace equisweep

@@ -1,0 +1,17 @@
+#pragma once
+// Products of small matrices inside a parallel region: one thread each.
+
+#include <cstdint>
+
+#include "models/kernels/rows.h"
+
+namespace equisweep {
+
+/// C <- op(A) op(B), or C + op(A) op(B) with `add`, row-major; op transposes where the flag is set: A is stored [K, M], B
+/// [N, K]. (T, C) is (float, float), (double, double), (Bf16, float) or (Bf16, Bf16); bf16 products are summed in fp32.
+/// bf16 runs on the tile registers (AMX) where the machine has them, else as fp32.
+template <class T, class C>
+void multiply(bool transpose_a, bool transpose_b, std::int64_t M, std::int64_t N, std::int64_t K, const T* a,
+              std::int64_t lda, const T* b, std::int64_t ldb, C* c, std::int64_t ldc, bool add = false);
+
+}  // namespace equisweep

@@ -1,0 +1,2 @@
+#define EQUISWEEP_ROWS row_kernels_avx512
+#include "models/kernels/rows.inc"
