@@ -20,6 +20,9 @@ struct DiagnosticContext {
   RunStore& store;                             ///< outlives the diagnostic
   std::map<std::string, std::int64_t> blocks;  ///< number of each weight in the table `blocks`, by name
   std::int64_t experts_per_token = 0;          ///< of a mixture of experts; 0: the model has none
+  std::map<std::string, Role> roles = {};      ///< of each weight
+  std::map<std::string, double> inner_roundoff =
+      {};  ///< of a cast inside the rule of a weight that is narrower than its state
 };
 
 class Diagnostic : public StepObserver {

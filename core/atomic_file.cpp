@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/fault_point.h"
 
 namespace equisweep {
 namespace {
@@ -20,8 +21,14 @@ int retried(auto call) {
   return result;
 }
 
+std::filesystem::path folder_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+}
+
+}  // namespace
+
 // Without this a crash of the machine may undo the rename.
-bool sync_folder(const std::filesystem::path& folder) {
+bool sync_names(const std::filesystem::path& folder) {
   const int descriptor = retried([&] { return ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
   if (descriptor < 0) return false;
   // EINVAL: a file system that has no such thing for folders.
@@ -32,13 +39,17 @@ bool sync_folder(const std::filesystem::path& folder) {
   return synced;
 }
 
-std::filesystem::path folder_of(const std::filesystem::path& path) {
-  return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+void remove_leftovers(const std::filesystem::path& folder) {
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with('.') && name.ends_with(".tmp")) ::unlink(entry.path().c_str());
+  }
 }
 
-}  // namespace
-
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::filesystem::path path, std::string fault_points)
+    : path_(std::move(path)), fault_points_(std::move(fault_points)) {
+  pass("open");
   static std::atomic<unsigned> serial = 0;
   do {
     temporary_ = folder_of(path_) / fmt::format(".{}.{}-{}.tmp", path_.filename().string(), ::getpid(), ++serial);
@@ -53,6 +64,7 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::write(std::string_view bytes) {
+  pass("write");
   while (!bytes.empty()) {
     const auto written = ::write(descriptor_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
@@ -62,11 +74,20 @@ void AtomicFile::write(std::string_view bytes) {
 }
 
 void AtomicFile::commit() {
+  pass("sync");
   if (retried([&] { return ::fsync(descriptor_); }) != 0) fail();
   if (::close(std::exchange(descriptor_, -1)) != 0) fail();
+  pass("rename");
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail();
   temporary_.clear();
-  if (!sync_folder(folder_of(path_))) fail();
+  pass("renamed");
+  if (!sync_names(folder_of(path_))) fail();
+}
+
+void AtomicFile::pass(const char* fault_point) const {
+  if (!detail::faults_armed || fault_points_.empty()) return;
+  errno = fault_errno(fault_points_ + "." + fault_point);
+  if (errno != 0) fail();
 }
 
 void AtomicFile::fail() const {

@@ -11,7 +11,9 @@ namespace equisweep {
 /// the same folder, which the destructor removes if commit() was not reached. Throws Error, naming the file and the cause.
 class AtomicFile {
  public:
-  explicit AtomicFile(std::filesystem::path path);
+  /// `fault_points`: prefix of its named places of failure (core/fault_point.h), in the order open, write, sync, rename,
+  /// renamed; empty: none.
+  explicit AtomicFile(std::filesystem::path path, std::string fault_points = {});
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
@@ -23,10 +25,19 @@ class AtomicFile {
 
  private:
   [[noreturn]] void fail() const;
+  void pass(const char* fault_point) const;
 
   std::filesystem::path path_, temporary_;
+  std::string fault_points_;
   int descriptor_ = -1;
 };
+
+/// Makes the names in `folder` survive the loss of power; false, with errno, if that failed.
+bool sync_names(const std::filesystem::path& folder);
+
+/// Removes what writers of AtomicFile that were killed have left in `folder`. Only for a folder of which this process is the
+/// one writer.
+void remove_leftovers(const std::filesystem::path& folder);
 
 /// Gives `path` the content `bytes` as AtomicFile does.
 void write_file_atomically(const std::filesystem::path& path, std::string_view bytes);

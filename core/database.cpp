@@ -1,10 +1,15 @@
 #include "core/database.h"
 
-#include <fcntl.h>
+#include <SQLiteCpp/Backup.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <set>
+#include <utility>
+#include <vector>
+
+#include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/run_store.h"
 
@@ -23,12 +28,12 @@ const char* const kMoveAway =
 
 std::int64_t number(SQLite::Database& db, const char* sql) { return db.execAndGet(sql).getInt64(); }
 
-/// Whether the file holds nothing yet; throws unless it is empty or ours.
-bool check_identity(const fs::path& file, SQLite::Database& db) {
+/// The schema version of the file, 0 if it holds nothing yet; throws unless it is empty or ours.
+std::int64_t check_identity(const fs::path& file, SQLite::Database& db) {
   const std::int64_t application = number(db, "PRAGMA application_id");
   const std::int64_t version = number(db, "PRAGMA user_version");
   const std::int64_t objects = number(db, "SELECT count(*) FROM sqlite_schema");
-  if (application == 0 && version == 0 && objects == 0) return true;
+  if (application == 0 && version == 0 && objects == 0) return 0;
   if (application != kApplicationId) {
     throw DatabaseError(file.string(),
                         fmt::format("is a SQLite database of another program (application_id {:#x}, expected {:#x}); "
@@ -41,10 +46,10 @@ bool check_identity(const fs::path& file, SQLite::Database& db) {
                                     "equisweep",
                                     version, kSchemaVersion));
   }
-  if (version != kSchemaVersion) {
+  if (version < 1) {
     throw DatabaseError(file.string(), fmt::format("has schema {}, which no equisweep wrote; {}", version, kMoveAway));
   }
-  return false;
+  return version;
 }
 
 void check_content(const fs::path& file, SQLite::Database& db) {
@@ -65,22 +70,73 @@ void harden(SQLite::Database& db) {
   db.exec("PRAGMA foreign_keys = ON");
 }
 
-/// Makes the name of a new file survive the loss of power; its content is SQLite's business.
-void sync_folder(const fs::path& folder) {
-  const int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;  // some file systems do not allow it, and none that matters needs it then
-  ::fsync(fd);
-  ::close(fd);
-}
-
 void create_schema(const fs::path& file, SQLite::Database& db) {
   WriteTransaction transaction(db, Durability::power_loss);
-  if (!check_identity(file, db)) return;  // another process was faster
+  if (check_identity(file, db) != 0) return;  // another process was faster
   db.exec(std::string(kSchemaText));
   db.exec(fmt::format("PRAGMA application_id = {}", kApplicationId));
   db.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
   transaction.commit();
-  sync_folder(file.parent_path());
+  sync_names(file.parent_path());  // of the new file; its content is SQLite's business
+}
+
+std::vector<std::string> names_of(SQLite::Database& db, const std::string& type) {
+  std::vector<std::string> names;
+  SQLite::Statement query(db,
+                          "SELECT name FROM sqlite_schema WHERE type = ? AND sql IS NOT NULL AND name NOT LIKE 'sqlite!_%' "
+                          "ESCAPE '!' ORDER BY rowid");
+  query.bind(1, type);
+  while (query.executeStep()) names.push_back(query.getColumn(0).getString());
+  return names;
+}
+
+std::string quoted(std::string name) {
+  for (std::size_t at = name.find('"'); at != std::string::npos; at = name.find('"', at + 2)) name.insert(at, 1, '"');
+  return '"' + name + '"';
+}
+
+std::set<std::string> columns_of(SQLite::Database& db, const std::string& table) {
+  std::set<std::string> columns;
+  SQLite::Statement query(db, "SELECT name FROM pragma_table_info(?)");
+  query.bind(1, table);
+  while (query.executeStep()) columns.insert(query.getColumn(0).getString());
+  return columns;
+}
+
+/// Puts the tables and views of our schema in the place of those of an older one, and copies the rows: every column that
+/// both have.
+void replace_tables(SQLite::Database& db) {
+  for (const char* type : {"view", "index"})
+    for (const std::string& name : names_of(db, type)) db.exec(fmt::format("DROP {} {}", type, quoted(name)));
+  const auto old = [](const std::string& table) { return quoted("old " + table); };
+  const std::vector<std::string> before = names_of(db, "table");
+  for (const std::string& table : before) db.exec(fmt::format("ALTER TABLE {} RENAME TO {}", quoted(table), old(table)));
+  db.exec(std::string(kSchemaText));
+  for (const std::string& table : before) {
+    const std::set<std::string> now = columns_of(db, table), then = columns_of(db, "old " + table);
+    if (now.empty()) {  // of no table of ours; it stays as it is
+      db.exec(fmt::format("ALTER TABLE {} RENAME TO {}", old(table), quoted(table)));
+      continue;
+    }
+    std::vector<std::string> both;
+    for (const std::string& column : then)
+      if (now.contains(column)) both.push_back(quoted(column));
+    if (!both.empty())
+      db.exec(fmt::format("INSERT INTO {0} ({1}) SELECT {1} FROM {2}", quoted(table), join(both), old(table)));
+    db.exec(fmt::format("DROP TABLE {}", old(table)));
+  }
+}
+
+/// Brings a checked database of an older schema to ours.
+void migrate(const fs::path& file, SQLite::Database& db) {
+  db.exec("PRAGMA foreign_keys = OFF");  // they point at tables that are replaced; no row is lost
+  WriteTransaction transaction(db, Durability::power_loss);
+  if (check_identity(file, db) < kSchemaVersion) {  // else another process was faster
+    replace_tables(db);
+    db.exec(fmt::format("PRAGMA user_version = {}", kSchemaVersion));
+  }
+  transaction.commit();
+  db.exec("PRAGMA foreign_keys = ON");
 }
 
 }  // namespace
@@ -145,7 +201,17 @@ std::string read_only_uri(const fs::path& file) {
   return uri;
 }
 
-std::unique_ptr<SQLite::Database> open_read_only(const fs::path& path) {
+bool is_unborn(const fs::path& file) {
+  return in_database(file, [&] {
+    SQLite::Database db(read_only_uri(file), SQLite::OPEN_READONLY | SQLite::OPEN_URI | SQLite::OPEN_NOFOLLOW,
+                        kBusyTimeoutMs);
+    for (const char* sql : {"PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"})
+      if (number(db, sql) != 0) return false;
+    return true;
+  });
+}
+
+std::unique_ptr<SQLite::Database> open_as_it_is(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) {
     throw DatabaseError(path.string(), "does not exist; check the name of the sweep (`equisweep run FILE` makes it)");
@@ -154,11 +220,24 @@ std::unique_ptr<SQLite::Database> open_read_only(const fs::path& path) {
     auto db = std::make_unique<SQLite::Database>(
         read_only_uri(path), SQLite::OPEN_READONLY | SQLite::OPEN_URI | SQLite::OPEN_NOFOLLOW, kBusyTimeoutMs);
     harden(*db);
-    if (check_identity(path, *db)) {
+    if (check_identity(path, *db) == 0) {
       throw DatabaseError(path.string(), "is empty: the program that made it was stopped at its start; run the sweep again");
     }
     check_content(path, *db);
     return db;
+  });
+}
+
+std::unique_ptr<SQLite::Database> open_read_only(const fs::path& path) {
+  auto db = open_as_it_is(path);
+  return in_database(path, [&] {
+    if (number(*db, "PRAGMA user_version") == kSchemaVersion) return std::move(db);
+    auto copy = std::make_unique<SQLite::Database>(":memory:", SQLite::OPEN_READWRITE);
+    SQLite::Backup(*copy, *db).executeStep();
+    harden(*copy);
+    migrate(path, *copy);
+    copy->exec("PRAGMA query_only = ON");
+    return copy;
   });
 }
 
@@ -168,9 +247,9 @@ std::unique_ptr<SQLite::Database> open_writable(const fs::path& file) {
     auto db = std::make_unique<SQLite::Database>(
         name.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | SQLite::OPEN_URI | SQLite::OPEN_NOFOLLOW,
         kBusyTimeoutMs);
-    const bool empty = check_identity(file, *db);  // before the first write: a file of another program stays as it is
+    const std::int64_t version = check_identity(file, *db);  // before the first write: another program's stays as it is
     harden(*db);
-    if (!empty) check_content(file, *db);
+    if (version != 0) check_content(file, *db);
     const std::string mode = db->execAndGet("PRAGMA journal_mode = WAL").getString();
     if (mode != "wal") {
       throw DatabaseError(file.string(),
@@ -178,7 +257,8 @@ std::unique_ptr<SQLite::Database> open_writable(const fs::path& file) {
                                       "put the results on a local disk",
                                       printable(mode)));
     }
-    if (empty) create_schema(name, *db);
+    if (version == 0) create_schema(name, *db);
+    if (version != 0 && version < kSchemaVersion) migrate(file, *db);
     return db;
   });
 }

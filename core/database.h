@@ -40,8 +40,14 @@ std::filesystem::path resolved_folder(const std::filesystem::path& file);
 /// "file:///results/x/run.db?mode=ro", with everything unusual escaped.
 std::string read_only_uri(const std::filesystem::path& file);
 
-/// Opens `file` for writing and creates it with the schema where it is missing or empty. Throws DatabaseError, as
-/// open_read_only does (core/run_store.h).
+/// Whether `file` holds nothing yet: the program that made it was killed before it had written the schema.
+bool is_unborn(const std::filesystem::path& file);
+
+/// Opens `file` read-only as open_read_only does (core/run_store.h), but leaves it at the schema that it has.
+std::unique_ptr<SQLite::Database> open_as_it_is(const std::filesystem::path& file);
+
+/// Opens `file` for writing, creates it with the schema where it is missing or empty, and brings it to our schema where it
+/// has an older one, in one transaction. Throws DatabaseError, as open_read_only does.
 std::unique_ptr<SQLite::Database> open_writable(const std::filesystem::path& file);
 
 enum class Durability { process_death, power_loss };

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 #include <utility>
 
@@ -80,6 +81,19 @@ std::string check_list(const Field& field, const json& value) {
   for (std::size_t i = 0; i < value.size(); ++i) {
     const auto wrong = check_number(field, value[i]);
     if (!wrong.empty()) return fmt::format("entry {}: {}", i + 1, wrong);
+  }
+  return "";
+}
+
+std::string check_names(const Field& field, const json& value) {
+  if (!value.is_array()) return show(value) + " is not a list of names";
+  std::set<std::string> seen;
+  for (std::size_t i = 0; i < value.size(); ++i) {
+    if (!value[i].is_string()) return fmt::format("entry {}: {} is not a name", i + 1, show(value[i]));
+    const auto& name = value[i].get_ref<const std::string&>();
+    if (std::find(field.choices.begin(), field.choices.end(), name) == field.choices.end())
+      return fmt::format("entry {}: {} is unknown", i + 1, show(value[i]));
+    if (!seen.insert(name).second) return fmt::format("entry {}: {} stands in the list twice", i + 1, show(value[i]));
   }
   return "";
 }
@@ -181,6 +195,8 @@ std::string_view describe(FieldKind kind) {
       return "a name";
     case FieldKind::number_list:
       return "a list of numbers";
+    case FieldKind::name_list:
+      return "a list of names";
     case FieldKind::map:
       return "a map";
   }
@@ -217,6 +233,8 @@ std::string check_value(const Field& field, const json& value) {
       return check_number(field, value);
     case FieldKind::number_list:
       return check_list(field, value);
+    case FieldKind::name_list:
+      return check_names(field, value);
     case FieldKind::choice: {
       if (!value.is_string()) return unless(false);
       const auto& name = value.get_ref<const std::string&>();
@@ -237,6 +255,8 @@ std::string allowed_values(const Field& field) {
     case FieldKind::number_list:
       return (field.length > 0 ? fmt::format("a list of {} numbers", field.length) : std::string(describe(field.kind))) +
              bounds(field);
+    case FieldKind::name_list:
+      return "a list of: " + join(field.choices);
     case FieldKind::map:
       return "a map with the keys: " + join(names_of(field.fields));
     default:

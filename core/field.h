@@ -11,7 +11,7 @@
 
 namespace equisweep {
 
-enum class FieldKind { boolean, integer, number, string, choice, number_list, map };
+enum class FieldKind { boolean, integer, number, string, choice, number_list, name_list, map };
 
 /// The name of a kind as error messages use it: "a number", "true or false", ...
 std::string_view describe(FieldKind kind);
@@ -23,8 +23,8 @@ struct Field {
   std::string doc;           ///< one line, with the unit
   double min = -std::numeric_limits<double>::infinity();
   double max = std::numeric_limits<double>::infinity();
-  bool above_min = false;              ///< min itself is refused (x > min)
-  std::vector<std::string> choices = {};  ///< for FieldKind::choice
+  bool above_min = false;                 ///< min itself is refused (x > min)
+  std::vector<std::string> choices = {};  ///< for FieldKind::choice and name_list
   std::vector<Field> fields = {};         ///< for FieldKind::map: its own fields
   std::size_t length = 0;                 ///< for FieldKind::number_list: exact length, 0 means any
 };

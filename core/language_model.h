@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <vector>
@@ -16,6 +17,9 @@ namespace equisweep {
 struct Forward {
   at::Tensor hidden_BTD;                      ///< after the final norm
   std::vector<at::Tensor> router_logits_NE;   ///< one [B*T, E] per MoE layer, before the softmax; empty for dense models
+  /// Runs the first n sequences once more, without gradients, and returns for each layer the largest scaled attention score
+  /// of each query head [H] over all visible pairs, sinks left out. While the model lives, with the weights of that moment.
+  std::function<std::vector<at::Tensor>(std::int64_t n)> attention_peaks = {};
 };
 
 class LanguageModel {

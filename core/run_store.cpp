@@ -9,53 +9,10 @@
 
 #include "core/database.h"
 #include "core/error.h"
+#include "core/row_binder.h"
 
 namespace equisweep {
 namespace {
-
-/// Binds one row after (run = 1, attempt) and keeps the mask of NaNs, which every such table has as its last column.
-class RowBinder {
- public:
-  RowBinder(SQLite::Statement& statement, std::int64_t attempt) : statement_(statement) {
-    statement_.reset();
-    statement_.clearBindings();
-    integer(attempt);
-  }
-  RowBinder& integer(std::int64_t value) {
-    statement_.bind(++index_, value);
-    return *this;
-  }
-  RowBinder& text(const std::string& value) {
-    statement_.bind(++index_, value);
-    return *this;
-  }
-  RowBinder& real(double value) {
-    if (std::isnan(value)) {
-      nonfinite_ |= std::int64_t{1} << reals_;
-      ++index_;  // stays NULL
-    } else {
-      statement_.bind(++index_, value);
-    }
-    ++reals_;
-    return *this;
-  }
-  RowBinder& real(const std::optional<double>& value) {
-    if (value) return real(*value);
-    ++index_;
-    ++reals_;
-    return *this;
-  }
-  void insert() { statement_.exec(); }
-  void insert_with_mask() {
-    integer(nonfinite_);
-    statement_.exec();
-  }
-
- private:
-  SQLite::Statement& statement_;
-  std::int64_t nonfinite_ = 0;
-  int index_ = 0, reals_ = 0;
-};
 
 struct Event {
   std::string at;
@@ -75,8 +32,12 @@ struct RunStore::Impl {
         insert_step(*db, "INSERT INTO steps VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
         insert_eval(*db, "INSERT INTO evals VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?)"),
         insert_stats(*db, "INSERT INTO block_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
-        insert_router(*db, "INSERT INTO router_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_router(*db, "INSERT INTO router_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
         insert_load(*db, "INSERT INTO expert_load VALUES (1, ?, ?, ?, ?, ?)"),
+        insert_matrix(*db, "INSERT INTO matrix_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_equivariance(*db, "INSERT INTO equivariance VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_logit(*db, "INSERT INTO logit_stats VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        insert_attention(*db, "INSERT INTO attention_stats VALUES (1, ?, ?, ?, ?, ?, ?)"),
         insert_event(*db, "INSERT INTO events VALUES (1, ?, ?, ?, ?, ?, ?)") {}
 
   /// A newer attempt owns the run from the moment it has registered; whatever an older one still writes is refused.
@@ -134,6 +95,68 @@ struct RunStore::Impl {
           .real(r.z_loss)
           .real(r.balance_loss)
           .real(r.logit_norm)
+          .real(r.max_violation)
+          .real(r.logit_mean)
+          .real(r.logit_std)
+          .real(r.logit_max)
+          .real(r.margin)
+          .real(r.margin_min)
+          .real(r.dropped)
+          .insert_with_mask();
+    }
+    for (const MatrixStatsRow& r : matrices) {
+      RowBinder(insert_matrix, attempt)
+          .integer(r.step)
+          .integer(r.block)
+          .text(r.quantity)
+          .integer(r.matrix)
+          .real(r.spectral_norm)
+          .real(r.frobenius_norm)
+          .real(r.stable_rank)
+          .real(r.row_min)
+          .real(r.row_median)
+          .real(r.row_max)
+          .integer(r.dead_rows)
+          .real(r.exact_norm)
+          .real(r.nuclear_norm)
+          .real(r.effective_rank)
+          .insert_with_mask();
+    }
+    for (const EquivarianceRow& r : audits) {
+      RowBinder(insert_equivariance, attempt)
+          .integer(r.step)
+          .integer(r.block)
+          .text(r.group)
+          .text(r.precision)
+          .integer(r.claimed ? 1 : 0)
+          .integer(r.gradients)
+          .text(r.verdict)
+          .real(r.error)
+          .real(r.floor)
+          .real(r.ratio)
+          .real(r.horizontality)
+          .real(r.shift)
+          .real(r.removed)
+          .real(r.seconds)
+          .insert_with_mask();
+    }
+    for (const LogitStatsRow& r : logits) {
+      RowBinder(insert_logit, attempt)
+          .integer(r.step)
+          .real(r.logit_mean)
+          .real(r.logit_std)
+          .real(r.logit_max)
+          .real(r.logsumexp)
+          .real(r.shift_share)
+          .real(r.growth)
+          .insert_with_mask();
+    }
+    for (const AttentionStatsRow& r : attention) {
+      RowBinder(insert_attention, attempt)
+          .integer(r.step)
+          .integer(r.layer)
+          .integer(r.head)
+          .real(r.max_logit)
           .insert_with_mask();
     }
     for (const ExpertLoadRow& r : loads) {
@@ -161,6 +184,10 @@ struct RunStore::Impl {
     stats.clear();
     routers.clear();
     loads.clear();
+    matrices.clear();
+    audits.clear();
+    logits.clear();
+    attention.clear();
     events.clear();
     first_pending.reset();
   }
@@ -174,13 +201,17 @@ struct RunStore::Impl {
   std::filesystem::path file;
   std::int64_t attempt;
   std::unique_ptr<SQLite::Database> db;
-  SQLite::Statement insert_step, insert_eval, insert_stats, insert_router, insert_load,
-      insert_event;  // after db: they must go first
+  SQLite::Statement insert_step, insert_eval, insert_stats, insert_router, insert_load, insert_matrix, insert_equivariance,
+      insert_logit, insert_attention, insert_event;  // after db: they must go first
   std::vector<StepRow> steps;
   std::vector<EvalRow> evals;
   std::vector<BlockStatsRow> stats;
   std::vector<RouterStatsRow> routers;
   std::vector<ExpertLoadRow> loads;
+  std::vector<MatrixStatsRow> matrices;
+  std::vector<EquivarianceRow> audits;
+  std::vector<LogitStatsRow> logits;
+  std::vector<AttentionStatsRow> attention;
   std::vector<Event> events;
   std::int64_t written_events = 0;
   std::optional<Clock::time_point> first_pending;
@@ -279,6 +310,26 @@ void RunStore::add(const ExpertLoadRow& row) {
   impl_->added();
 }
 
+void RunStore::add(const MatrixStatsRow& row) {
+  impl_->matrices.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add(const EquivarianceRow& row) {
+  impl_->audits.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add(const LogitStatsRow& row) {
+  impl_->logits.push_back(row);
+  impl_->added();
+}
+
+void RunStore::add(const AttentionStatsRow& row) {
+  impl_->attention.push_back(row);
+  impl_->added();
+}
+
 void RunStore::add_event(std::int64_t step, const std::string& kind, const std::string& message) {
   impl_->events.push_back({utc_now(), step, kind, message});
   impl_->added();
@@ -286,6 +337,10 @@ void RunStore::add_event(std::int64_t step, const std::string& kind, const std::
 
 void RunStore::flush() {
   if (impl_->first_pending) impl_->commit(Durability::power_loss, [] {});
+}
+
+void RunStore::check_owner() {
+  in_database(impl_->file, [&] { impl_->check_fence(); });
 }
 
 void RunStore::finish(const AttemptEnd& end) {

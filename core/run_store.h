@@ -21,7 +21,7 @@ class Database;
 
 namespace equisweep {
 
-inline constexpr int kSchemaVersion = 1;
+inline constexpr int kSchemaVersion = 2;
 
 struct StepRow {
   std::int64_t step = 0, tokens = 0;
@@ -47,10 +47,45 @@ struct BlockStatsRow {
   double spectral_norm = 0, stable_rank = 0, update_spectral_norm = 0, update_to_weight = 0, gradient_norm = 0, lr = 0;
 };
 
+/// One matrix of a block (analysis/diagnostics/spectral.h).
+struct MatrixStatsRow {
+  std::int64_t step = 0, block = 0;
+  std::string quantity = {};
+  std::int64_t matrix = 0;
+  double spectral_norm = 0, frobenius_norm = 0, stable_rank = 0, row_min = 0, row_median = 0, row_max = 0;
+  std::int64_t dead_rows = 0;
+  std::optional<double> exact_norm = {}, nuclear_norm = {}, effective_rank = {};
+};
+
+/// One audit of a block during training (analysis/diagnostics/equivariance.h).
+struct EquivarianceRow {
+  std::int64_t step = 0, block = 0;
+  std::string group = {}, precision = {};
+  bool claimed = false;
+  std::int64_t gradients = 0;
+  std::string verdict = {};
+  double error = 0, floor = 0, ratio = 0, horizontality = 0;
+  std::optional<double> shift = {};
+  double removed = 0, seconds = 0;
+};
+
 /// One MoE layer in one step (analysis/diagnostics/router.h).
 struct RouterStatsRow {
   std::int64_t step = 0, layer = 0;
   double load_cv = 0, load_entropy = 0, dead_fraction = 0, z_loss = 0, balance_loss = 0, logit_norm = 0;
+  double max_violation = 0, logit_mean = 0, logit_std = 0, logit_max = 0, margin = 0, margin_min = 0, dropped = 0;
+};
+
+/// The LM head in one step (analysis/diagnostics/logits.h).
+struct LogitStatsRow {
+  std::int64_t step = 0;
+  double logit_mean = 0, logit_std = 0, logit_max = 0, logsumexp = 0, shift_share = 0, growth = 0;
+};
+
+/// One query head in one step (analysis/diagnostics/attention.h).
+struct AttentionStatsRow {
+  std::int64_t step = 0, layer = 0, head = 0;
+  double max_logit = 0;
 };
 
 struct ExpertLoadRow {
@@ -72,7 +107,8 @@ struct AttemptEnd {
 };
 
 /// Opens `path` read-only with trusted_schema off, after checking that it is a database of equisweep with a schema that this
-/// program knows. Throws DatabaseError (missing, not ours, newer schema, damaged, locked too long).
+/// program knows. One of an older schema is left as it is: what comes back is a copy in memory, brought to ours.
+/// Throws DatabaseError (missing, not ours, newer schema, damaged, locked too long).
 std::unique_ptr<SQLite::Database> open_read_only(const std::filesystem::path& path);
 
 /// Writer of a run.db, for one attempt of one job.
@@ -93,9 +129,16 @@ class RunStore {
   void add(const BlockStatsRow& row);
   void add(const RouterStatsRow& row);
   void add(const ExpertLoadRow& row);
+  void add(const MatrixStatsRow& row);
+  void add(const EquivarianceRow& row);
+  void add(const LogitStatsRow& row);
+  void add(const AttentionStatsRow& row);
   void add_event(std::int64_t step, const std::string& kind, const std::string& message);
 
   void flush();
+  /// Throws DatabaseError if a newer attempt owns the run; what this one would still write outside of the database must not
+  /// be written either.
+  void check_owner();
   /// The final row of the attempt and the state of the run; flushes. `done` needs this row.
   void finish(const AttemptEnd& end);
 
@@ -113,6 +156,7 @@ struct CellRow {
   double lr_scale = 1;
   std::int64_t seed = 0;
   std::string axes = "{}";
+  std::string phase = {};   ///< "", "tune" or "confirm"
   std::string config = {};  ///< canonical JSON of the job
 };
 

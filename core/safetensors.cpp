@@ -6,12 +6,14 @@
 #include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cerrno>
 #include <limits>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
@@ -30,6 +32,7 @@ static_assert(std::endian::native == std::endian::little, "the data of a safeten
 constexpr std::uint64_t kLargestHeader = 100'000'000;  // that of the format's own library
 constexpr std::size_t kMostAxes = 64;
 constexpr std::string_view kMetadata = "__metadata__";
+constexpr std::string_view kChecksum = "checksum";
 
 struct Dtype {
   std::string_view name;
@@ -101,6 +104,21 @@ std::optional<std::int64_t> bounded_product(const std::vector<std::int64_t>& sha
   }
   return product;
 }
+
+/// XXH3-128 of bytes that come in pieces.
+class RunningHash {
+ public:
+  RunningHash() : state_(XXH3_createState(), XXH3_freeState) { XXH3_128bits_reset(state_.get()); }
+  void add(std::string_view bytes) { XXH3_128bits_update(state_.get(), bytes.data(), bytes.size()); }
+  XXH128_canonical_t digest() const {
+    XXH128_canonical_t bytes;
+    XXH128_canonicalFromHash(&bytes, XXH3_128bits_digest(state_.get()));
+    return bytes;
+  }
+
+ private:
+  std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state_;
+};
 
 }  // namespace
 
@@ -259,6 +277,25 @@ void SafetensorsFile::read_bytes(void* to, std::uint64_t offset, std::uint64_t c
   }
 }
 
+void SafetensorsFile::verify_checksum() const {
+  XXH128_canonical_t expected;
+  const Entry* const last = entries_.empty() ? nullptr : &entries_.back();
+  if (last == nullptr || last->name != kChecksum || last->end - last->begin != sizeof(expected.digest))
+    fail("does not end in a checksum");
+  const std::uint64_t end = data_begin_ + last->begin;
+  read_bytes(expected.digest, end, sizeof(expected.digest), "the checksum");
+  RunningHash hash;
+  std::string piece(std::size_t{1} << 20, '\0');
+  for (std::uint64_t at = 0; at < end; at += piece.size()) {
+    piece.resize(std::min<std::uint64_t>(piece.size(), end - at));
+    read_bytes(piece.data(), at, piece.size(), "the content");
+    hash.add(piece);
+  }
+  const auto found = hash.digest();
+  if (!std::equal(std::begin(found.digest), std::end(found.digest), std::begin(expected.digest)))
+    fail("is damaged: its content is not that of its checksum");
+}
+
 std::vector<std::string> SafetensorsFile::names() const {
   std::vector<std::string> names;
   for (const auto& entry : entries_) names.push_back(entry.name);
@@ -297,7 +334,7 @@ at::Tensor SafetensorsFile::tensor(std::string_view name) const {
 void SafetensorsFile::fail(const std::string& message) const { throw DataError(printable(path_.string()), message); }
 
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
-                       const std::map<std::string, std::string>& metadata) {
+                       const std::map<std::string, std::string>& metadata, const SafetensorsOptions& options) {
   std::vector<const NamedTensor*> order;
   for (const auto& tensor : tensors) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(), [](const NamedTensor* a, const NamedTensor* b) {
@@ -316,17 +353,32 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
     header[name] = {
         {"dtype", row_of(tensor.scalar_type()).name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, offset}}};
   }
+  XXH128_canonical_t digest;
+  if (options.checksum) {
+    TORCH_CHECK(names.insert(kChecksum).second, "the name '", kChecksum, "' is taken");
+    header[std::string(kChecksum)] = {
+        {"dtype", "U8"}, {"shape", {sizeof(digest.digest)}}, {"data_offsets", {offset, offset + sizeof(digest.digest)}}};
+  }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');
   std::string length;
   for (int shift = 0; shift < 64; shift += 8) length += static_cast<char>(text.size() >> shift & 0xff);
 
-  AtomicFile file(path);
-  file.write(length);
-  file.write(text);
+  AtomicFile file(path, options.fault_points);
+  RunningHash hash;
+  const auto put = [&](std::string_view bytes) {
+    if (options.checksum) hash.add(bytes);
+    file.write(bytes);
+  };
+  put(length);
+  put(text);
   for (const auto* named : order) {
     const auto data = named->second.detach().to(at::kCPU).contiguous();
-    file.write({static_cast<const char*>(data.const_data_ptr()), data.nbytes()});
+    put({static_cast<const char*>(data.const_data_ptr()), data.nbytes()});
+  }
+  if (options.checksum) {
+    digest = hash.digest();
+    file.write({reinterpret_cast<const char*>(digest.digest), sizeof(digest.digest)});
   }
   file.commit();
 }

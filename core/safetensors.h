@@ -42,6 +42,10 @@ class SafetensorsFile {
   /// neither 0 nor 1.
   at::Tensor tensor(std::string_view name) const;
 
+  /// Reads the whole file and throws DataError unless it ends in the tensor `checksum` of SafetensorsOptions and every byte
+  /// before it is what was written.
+  void verify_checksum() const;
+
   /// The texts of "__metadata__".
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
@@ -71,11 +75,17 @@ class SafetensorsFile {
 
 using NamedTensor = std::pair<std::string, at::Tensor>;
 
+struct SafetensorsOptions {
+  /// The file ends in one more tensor, "checksum", 16 bytes: the XXH3-128 (big-endian) of every byte before them.
+  bool checksum = false;
+  std::string fault_points = {};  ///< as AtomicFile's
+};
+
 /// Writes `tensors` to `path` so that the file appears complete or not at all (core/atomic_file.h). Tensors may be strided
 /// or on another device; they keep their order, except that wider dtypes come first, so that each begins at a multiple of
 /// its width. Throws Error if the file cannot be written; equal names or a dtype that the format lacks are programmer
 /// errors.
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
-                       const std::map<std::string, std::string>& metadata = {});
+                       const std::map<std::string, std::string>& metadata = {}, const SafetensorsOptions& options = {});
 
 }  // namespace equisweep

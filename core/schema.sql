@@ -1,6 +1,9 @@
 -- The schema of run.db (one job, written by its worker) and sweep.db (all jobs, written by the supervisor).
 -- One schema for both: taking a run in is a copy of rows. Documented in docs/database.md.
 --
+-- A file of an older version is brought to this one by copying the columns that both have, so a new column of an old table
+-- needs a default (or allows NULL).
+--
 -- REAL columns: infinities are stored as such; SQLite turns NaN into NULL, so `nonfinite` has bit k set where the k-th REAL
 -- column of the row (from 0, in the order below) was NaN.
 
@@ -30,6 +33,7 @@ CREATE TABLE cells (                   -- the points of a sweep's grid; empty in
   lr_scale REAL NOT NULL DEFAULT 1,
   seed     INTEGER NOT NULL,
   axes     TEXT NOT NULL DEFAULT '{}', -- JSON: values of the stack's own axes, by path
+  phase    TEXT NOT NULL DEFAULT '' CHECK (phase IN ('', 'tune', 'confirm')),  -- of a sweep that tunes
   retired  INTEGER NOT NULL DEFAULT 0 CHECK (retired IN (0, 1))  -- no longer in the sweep file
 ) STRICT;
 
@@ -107,17 +111,44 @@ CREATE TABLE block_stats (             -- worst (largest) over the matrices of a
   PRIMARY KEY (run, attempt, step, block)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE equivariance (
+CREATE TABLE matrix_stats (            -- one matrix of a block, as the view of its entry defines it
+  run       INTEGER NOT NULL,
+  attempt   INTEGER NOT NULL,
+  step      INTEGER NOT NULL,
+  block     INTEGER NOT NULL,
+  quantity  TEXT NOT NULL CHECK (quantity IN ('weight', 'update', 'momentum', 'gradient')),
+  matrix    INTEGER NOT NULL,          -- number of the head or expert, 0 where there is one matrix
+  spectral_norm  REAL,
+  frobenius_norm REAL,
+  stable_rank    REAL,
+  row_min        REAL,                 -- 2-norms of the rows
+  row_median     REAL,
+  row_max        REAL,
+  dead_rows INTEGER NOT NULL,          -- norm at most 1e-8 of the largest
+  exact_norm     REAL,                 -- of a decomposition; NULL where none was made
+  nuclear_norm   REAL,
+  effective_rank REAL,
+  nonfinite INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step, block, quantity, matrix)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE equivariance (            -- audits of single blocks during training (docs/diagnostics.md)
   run           INTEGER NOT NULL,
   attempt       INTEGER NOT NULL,
   step          INTEGER NOT NULL,
   block         INTEGER NOT NULL,
   "group"       TEXT NOT NULL,
+  precision     TEXT NOT NULL DEFAULT 'run',
+  claimed       INTEGER NOT NULL DEFAULT 1 CHECK (claimed IN (0, 1)),
+  gradients     INTEGER NOT NULL DEFAULT 0,  -- that the shadow states received
+  verdict       TEXT NOT NULL DEFAULT 'undecided' CHECK (verdict IN ('exact', 'holds', 'undecided', 'inspect', 'broken')),
   error         REAL,
   floor         REAL,
   ratio         REAL,
   horizontality REAL,
   shift         REAL,
+  removed       REAL,                  -- share of the gradient that a centred rule projects out
+  seconds       REAL,                  -- what the audit cost
   nonfinite     INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (run, attempt, step, block, "group")
 ) STRICT, WITHOUT ROWID;
@@ -133,6 +164,13 @@ CREATE TABLE router_stats (
   z_loss        REAL,
   balance_loss  REAL,
   logit_norm    REAL,
+  max_violation REAL,
+  logit_mean    REAL,
+  logit_std     REAL,
+  logit_max     REAL,
+  margin        REAL,                  -- K-th largest logit minus the next
+  margin_min    REAL,
+  dropped       REAL,                  -- share of the pairs of token and chosen expert through which nothing passes
   nonfinite     INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (run, attempt, step, layer)
 ) STRICT, WITHOUT ROWID;
@@ -145,6 +183,31 @@ CREATE TABLE expert_load (
   expert  INTEGER NOT NULL,
   tokens  INTEGER NOT NULL,
   PRIMARY KEY (run, attempt, step, layer, expert)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE logit_stats (             -- of the LM head, before any softcap
+  run         INTEGER NOT NULL,
+  attempt     INTEGER NOT NULL,
+  step        INTEGER NOT NULL,
+  logit_mean  REAL,
+  logit_std   REAL,
+  logit_max   REAL,
+  logsumexp   REAL,
+  shift_share REAL,                    -- what all logits of a token share
+  growth      REAL,                    -- how far the update moves a logit
+  nonfinite   INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE attention_stats (
+  run       INTEGER NOT NULL,
+  attempt   INTEGER NOT NULL,
+  step      INTEGER NOT NULL,
+  layer     INTEGER NOT NULL,
+  head      INTEGER NOT NULL,          -- query head
+  max_logit REAL,
+  nonfinite INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step, layer, head)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE events (
@@ -168,18 +231,20 @@ CREATE VIEW loss_curve AS
   SELECT s.* FROM steps s JOIN live_attempts a ON a.run = s.run AND a.attempt = s.attempt
   WHERE s.step > a.after_step AND (a.until_step IS NULL OR s.step <= a.until_step);
 
--- The evaluation before training (step 0) belongs to the newest attempt that began at the beginning.
+-- The evaluation after the step at which an attempt resumed may be its own (the one before training is that of an attempt
+-- that resumed after step 0), or that of the attempt before: the newest one that is there.
 CREATE VIEW eval_curve AS
   SELECT e.* FROM evals e JOIN live_attempts a ON a.run = e.run AND a.attempt = e.attempt
-  WHERE (e.step > a.after_step OR (e.step = 0 AND a.after_step = 0))
-    AND (a.until_step IS NULL OR (a.until_step > 0 AND e.step <= a.until_step));
+  WHERE e.step >= a.after_step AND (a.until_step IS NULL OR e.step <= a.until_step)
+    AND NOT EXISTS (SELECT 1 FROM evals n JOIN attempts b ON b.run = n.run AND b.attempt = n.attempt
+                    WHERE n.run = e.run AND n.step = e.step AND n.attempt > e.attempt AND b.resume_step <= e.step);
 
 CREATE VIEW block_stats_curve AS
   SELECT s.* FROM block_stats s JOIN live_attempts a ON a.run = s.run AND a.attempt = s.attempt
   WHERE s.step > a.after_step AND (a.until_step IS NULL OR s.step <= a.until_step);
 
 CREATE VIEW final_losses AS            -- one line a cell of the sweep: the table that people ask for first
-  SELECT c.cell, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes, c.job, r.run, r.state,
+  SELECT c.cell, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes, c.phase, c.job, r.run, r.state,
          (SELECT e.loss FROM eval_curve e WHERE e.run = r.run ORDER BY e.step DESC LIMIT 1) AS val_loss,
          (SELECT max(e.step) FROM eval_curve e WHERE e.run = r.run) AS step
   FROM cells c JOIN runs r ON r.job = c.job WHERE c.retired = 0;

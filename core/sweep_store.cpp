@@ -43,15 +43,13 @@ std::vector<std::string> row_tables(SQLite::Database& db) {
       "(SELECT 1 FROM pragma_table_info(t.name) c WHERE c.name = 'run') ORDER BY name");
 }
 
-/// Whether a run.db holds nothing yet: its worker was killed while it made it.
-bool is_unborn(const std::filesystem::path& file) {
-  return in_database(file, [&] {
-    SQLite::Database db(read_only_uri(file), SQLite::OPEN_READONLY | SQLite::OPEN_URI | SQLite::OPEN_NOFOLLOW, 10'000);
-    for (const char* sql : {"PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_schema"}) {
-      if (db.execAndGet(sql).getInt64() != 0) return false;
-    }
-    return true;
-  });
+/// The columns of `table` beside `run`, quoted; of a file of an older schema those that it has.
+std::vector<std::string> common_columns(SQLite::Database& db, const std::string& table, bool older) {
+  return strings(
+      db, fmt::format(
+              "SELECT '\"' || name || '\"' FROM pragma_table_info('{0}', 'main') WHERE name <> 'run' {1} "
+              "ORDER BY cid",
+              table, older ? fmt::format("AND name IN (SELECT name FROM pragma_table_info('{}', 'incoming'))", table) : ""));
 }
 
 RunState state_of(const std::filesystem::path& file, const std::string& name) {
@@ -122,27 +120,28 @@ void SweepStore::set_plan(const std::vector<CellRow>& cells) {
     SQLite::Database& db = *impl_->db;
     WriteTransaction transaction(db, Durability::power_loss);
     // Every cell that stays keeps its number, also when the order of the file changes; equal cells are matched one to one.
-    using Key = std::tuple<std::string, std::string, std::string, bool, double, std::int64_t, std::string>;
+    using Key = std::tuple<std::string, std::string, std::string, bool, double, std::int64_t, std::string, std::string>;
     std::map<Key, std::vector<std::int64_t>> known;
     SQLite::Statement query(db,
-                            "SELECT job, model, stack, baseline, lr_scale, seed, axes, cell FROM cells ORDER BY cell DESC");
+                            "SELECT job, model, stack, baseline, lr_scale, seed, axes, phase, cell FROM cells "
+                            "ORDER BY cell DESC");
     while (query.executeStep()) {
       const Key key{query.getColumn(0).getString(),   query.getColumn(1).getString(), query.getColumn(2).getString(),
                     query.getColumn(3).getInt() != 0, query.getColumn(4).getDouble(), query.getColumn(5).getInt64(),
-                    query.getColumn(6).getString()};
-      known[key].push_back(query.getColumn(7).getInt64());
+                    query.getColumn(6).getString(),   query.getColumn(7).getString()};
+      known[key].push_back(query.getColumn(8).getInt64());
     }
     db.exec("UPDATE cells SET retired = 1");
     SQLite::Statement revive(db, "UPDATE cells SET retired = 0 WHERE cell = ?");
     SQLite::Statement insert(
-        db, "INSERT INTO cells (job, model, stack, baseline, lr_scale, seed, axes) VALUES (?, ?, ?, ?, ?, ?, ?)");
+        db, "INSERT INTO cells (job, model, stack, baseline, lr_scale, seed, axes, phase) VALUES (?, ?, ?, ?, ?, ?, ?, ?)");
     for (const CellRow& c : cells) {
       impl_->plan_job(c);
-      auto& same = known[Key{c.job, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes}];
+      auto& same = known[Key{c.job, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes, c.phase}];
       SQLite::Statement& statement = same.empty() ? insert : revive;
       statement.reset();
       if (same.empty()) {
-        SQLite::bind(insert, c.job, c.model, c.stack, c.baseline ? 1 : 0, c.lr_scale, c.seed, c.axes);
+        SQLite::bind(insert, c.job, c.model, c.stack, c.baseline ? 1 : 0, c.lr_scale, c.seed, c.axes, c.phase);
       } else {
         revive.bind(1, same.back());
         same.pop_back();
@@ -204,7 +203,7 @@ void SweepStore::set_exit_status(const std::string& job, std::int64_t attempt, c
 std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
   if (is_unborn(run_db)) return 0;
   // Kept open while its rows are copied: it is the file that was checked.
-  const auto checked = open_read_only(run_db);
+  const auto checked = open_as_it_is(run_db);
   return in_database(run_db, [&]() -> std::int64_t {
     SQLite::Database& db = *impl_->db;
     const Attached attached(db, run_db);
@@ -212,7 +211,8 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
     const std::vector<std::string> missing = strings(db,
                                                      "SELECT name FROM main.sqlite_schema WHERE type = 'table' EXCEPT "
                                                      "SELECT name FROM incoming.sqlite_schema WHERE type = 'table'");
-    if (!missing.empty())
+    const bool older = db.execAndGet("PRAGMA incoming.user_version").getInt() < kSchemaVersion;
+    if (!missing.empty() && !older)
       throw DatabaseError(run_db.string(), fmt::format("lacks the tables {}; move it away", join(missing)));
     if (db.execAndGet("SELECT count(*) FROM incoming.cells").getInt64() != 0) {
       throw DatabaseError(run_db.string(), "is the database of a sweep, not of a run");
@@ -238,9 +238,8 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
 
     std::int64_t added = 0;
     const auto copy = [&](const std::string& table, const std::string& on_conflict) {
-      const std::vector<std::string> names = strings(
-          db,
-          fmt::format("SELECT '\"' || name || '\"' FROM pragma_table_info('{}') WHERE name <> 'run' ORDER BY cid", table));
+      const std::vector<std::string> names = common_columns(db, table, older);
+      if (names.empty()) return 0;
       const std::string columns = join(names);
       SQLite::Statement insert(
           db, fmt::format("INSERT INTO main.{0} (run, {1}) SELECT ?, {1} FROM incoming.{0} WHERE run = ? {2}", table,

@@ -1,8 +1,12 @@
 #include "models/decoder.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
+#include "models/blocks/attention.h"
 #include "models/blocks/loss.h"
 #include "models/blocks/recompute.h"
 
@@ -34,6 +38,12 @@ Forward Decoder::forward(const at::Tensor& tokens_BT) const {
   at::Tensor x = embed(tokens_BT);
   for (std::size_t i = 0; i < block_count(); ++i) x = run_block(i, x, out.router_logits_NE);
   out.hidden_BTD = norm_(x);
+  out.attention_peaks = [this, tokens_BT](std::int64_t n) {
+    const at::NoGradGuard no_grad;
+    const RecordAttentionPeaks record;
+    forward(tokens_BT.narrow(0, 0, std::min(n, tokens_BT.size(0))));
+    return record.peaks();
+  };
   return out;
 }
 

@@ -34,8 +34,7 @@ std::string refusal(Role role, const nlohmann::json& entry) {
 
 }  // namespace
 
-std::vector<std::pair<Role, std::string>> assign_roles(const nlohmann::json& stack, std::span<const Role> roles,
-                                                       bool allow_unused) {
+std::vector<std::pair<Role, std::string>> assign_roles(const nlohmann::json& stack, std::span<const Role> roles) {
   std::vector<Role> distinct;
   for (const Role role : roles)
     if (std::find(distinct.begin(), distinct.end(), role) == distinct.end()) distinct.push_back(role);
@@ -76,7 +75,7 @@ std::vector<std::pair<Role, std::string>> assign_roles(const nlohmann::json& sta
   std::vector<std::string> unused;
   for (const std::string& name : named)
     if (contains(valid, name) && !contains(claiming, name)) unused.push_back(name);
-  if (!unused.empty() && !allow_unused)
+  if (!unused.empty())
     problems.push_back({{},
                         fmt::format("stack: nothing is left to claim for {} {}", join(unused), both),
                         "entries that claim at least one role of the model"});

@@ -86,13 +86,13 @@ at::Tensor aliasing_blocks(const MatrixView& view, const at::Tensor& stored) {
 
 }  // namespace
 
-Optimizer::Optimizer(std::span<Param> params, const nlohmann::json& stack, bool allow_unused) {
+Optimizer::Optimizer(std::span<Param> params, const nlohmann::json& stack) {
   const at::NoGradGuard no_grad;
   refuse_doubles(params);
   std::vector<Role> roles;
   for (const Param& param : params) roles.push_back(param.role);
   std::map<Role, std::string> entry_of;
-  for (auto& [role, entry] : assign_roles(stack, roles, allow_unused)) entry_of.emplace(role, entry);
+  for (auto& [role, entry] : assign_roles(stack, roles)) entry_of.emplace(role, entry);
 
   std::map<std::string, std::shared_ptr<const UpdateRule>> rule_of;
   std::map<std::tuple<std::string, std::vector<std::int64_t>, LayoutKind, std::int64_t, bool, at::ScalarType, std::string>,

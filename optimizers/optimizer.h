@@ -20,17 +20,15 @@ namespace equisweep {
 
 /// Which entry of a stack claims each role, most specific first (core/role.h).
 /// `stack` maps entry names (default, matrix, attention, attention_q, ...) to complete entries (optimizers/rules.h).
-/// Throws UsageError if a role of `roles` is claimed by nobody, if an entry claims none of them (`allow_unused` off), or if
+/// Throws UsageError if a role of `roles` is claimed by nobody, if an entry claims none of them, or if
 /// a matrix rule would serve role `vector`; the message lists the roles found and the entries named.
-std::vector<std::pair<Role, std::string>> assign_roles(const nlohmann::json& stack, std::span<const Role> roles,
-                                                       bool allow_unused = false);
+std::vector<std::pair<Role, std::string>> assign_roles(const nlohmann::json& stack, std::span<const Role> roles);
 
 class Optimizer {
  public:
   /// Claims `params` and moves each weight and its gradient into a bank: weight i of a bank is bank[i], its .grad is
-  /// gradient_bank[i], so backward accumulates in place. `stack` as in assign_roles. `allow_unused`: entries may match
-  /// nothing (a sweep over several models; the plan has checked that each entry is used by one of them).
-  Optimizer(std::span<Param> params, const nlohmann::json& stack, bool allow_unused = false);
+  /// gradient_bank[i], so backward accumulates in place. `stack` as in assign_roles.
+  Optimizer(std::span<Param> params, const nlohmann::json& stack);
   ~Optimizer();
   Optimizer(Optimizer&&) noexcept;
 

@@ -75,6 +75,12 @@ nlohmann::json complete_entry(const nlohmann::json& given) {
   return entry;
 }
 
+double roundoff_inside(const nlohmann::json& entry) {
+  if (!entry.contains("polar")) return 0;
+  const std::string precision = entry.at("polar").at("precision");
+  return precision == "bf16" ? 0x1p-9 : precision == "fp32" ? 0x1p-24 : 0;
+}
+
 std::unique_ptr<UpdateRule> make_rule(const nlohmann::json& entry) {
   return find_rule(entry.at("rule").get<std::string>()).make(entry);
 }

@@ -78,9 +78,27 @@ std::string canonical(const nlohmann::json& value) {
   return out;
 }
 
-std::string job_id(const nlohmann::json& config) {
-  const std::string text = canonical(config);
-  return fmt::format("{:016x}", XXH3_128bits(text.data(), text.size()).high64);
+std::string hash_of(std::string_view canonical_text) {
+  return fmt::format("{:016x}", XXH3_128bits(canonical_text.data(), canonical_text.size()).high64);
+}
+
+std::string job_id(const nlohmann::json& config) { return hash_of(canonical(config)); }
+
+std::vector<std::string> difference(const nlohmann::json& before, const nlohmann::json& after) {
+  if (!before.is_object() || !after.is_object())
+    return canonical(before) == canonical(after) ? std::vector<std::string>{} : std::vector<std::string>{""};
+  std::vector<std::string> paths;
+  nlohmann::json keys = before;
+  keys.update(after);
+  for (const auto& [key, value] : keys.items()) {
+    if (!before.contains(key) || !after.contains(key)) {
+      paths.push_back(key);
+      continue;
+    }
+    for (const std::string& inner : difference(before[key], after[key]))
+      paths.push_back(inner.empty() ? key : fmt::format("{}.{}", key, inner));
+  }
+  return paths;
 }
 
 }  // namespace equisweep

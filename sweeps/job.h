@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "core/run_state.h"
 
@@ -14,8 +16,14 @@ namespace equisweep {
 /// UsageError on NaN and infinities.
 std::string canonical(const nlohmann::json& value);
 
-/// First 16 hex digits of the XXH3-128 of the canonical text of `config`.
+/// First 16 hex digits of the XXH3-128 of `canonical_text`.
+std::string hash_of(std::string_view canonical_text);
+
+/// hash_of() the canonical text of `config`.
 std::string job_id(const nlohmann::json& config);
+
+/// The paths at which two configs differ, sorted: "train.steps", "stack.matrix.lr", "data" where only one has it.
+std::vector<std::string> difference(const nlohmann::json& before, const nlohmann::json& after);
 
 /// One point of a sweep. `config` is complete: everything that decides the result and nothing else, namely
 ///   {"data": {corpus, seq_len, batch_tokens, seed, target_offset}, "log": {...}, "model": {...models.h...}, "schedule":

@@ -7,7 +7,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "sweeps/supervisor.h"
-#include "sweeps/sweep_lock.h"
+#include "sweeps/sweep_folder.h"
 
 namespace equisweep {
 namespace {
@@ -24,6 +24,7 @@ std::vector<CellRow> cells_of(const std::vector<Job>& jobs) {
                      .lr_scale = job.lr_scale,
                      .seed = job.seed,
                      .axes = canonical(job.axes),
+                     .phase = job.phase,
                      .config = canonical(job.config)});
   }
   return cells;

@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <optional>
+#include <set>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "core/error.h"
+#include "sweeps/expander.h"
 #include "sweeps/file/grid.h"
 #include "sweeps/file/stacks.h"
 
@@ -21,35 +24,6 @@ using nlohmann::json;
 namespace {
 
 std::int64_t length(const auto& list) { return static_cast<std::int64_t>(list.size()); }
-
-template <typename T>
-void add_once(std::vector<T>& list, const T& value) {
-  if (std::find(list.begin(), list.end(), value) == list.end()) list.push_back(value);
-}
-
-template <typename T>
-std::size_t index_in(const std::vector<T>& list, const T& value) {
-  return static_cast<std::size_t>(std::find(list.begin(), list.end(), value) - list.begin());
-}
-
-/// Every value of each axis, in the order of first appearance: the lists, `zip`, then `include`.
-struct Axes {
-  std::vector<std::string> models, stacks;
-  std::vector<double> lr_scales;
-  std::vector<std::int64_t> seeds;
-
-  explicit Axes(const SweepSpec& spec)
-      : models(names_in(spec.grid, "model")),
-        stacks(names_in(spec.grid, "stack")),
-        lr_scales(spec.grid.lr_scales),
-        seeds(spec.grid.seeds) {
-    for (const auto* rows : {&spec.grid.zip, &spec.grid.include})
-      for (const Selection& row : *rows) {
-        if (row.lr_scale) add_once(lr_scales, *row.lr_scale);
-        if (row.seed) add_once(seeds, *row.seed);
-      }
-  }
-};
 
 /// The values of one row of `zip` or `include`: its own where it has one, else those of `all`.
 template <typename T>
@@ -77,167 +51,114 @@ std::string describe_axes(const StackSpec& stack) {
   return text;
 }
 
-/// lr * scale with 15 significant digits: 0.1 * 3 is the 0.3 that somebody else writes, so the same config has the same id.
-double scaled(double lr, double scale) {
-  if (scale == 1) return lr;
-  const std::string text = fmt::format("{:.15g}", lr * scale);
-  double value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
+/// What a tuning adds to a grid of one model and stack: seeds that confirm, and trials beyond the edges.
+std::int64_t most_after_tuning(const TuneSpec& tune, const StackSpec& stack) {
+  std::int64_t rates = 1;
+  for (const StackEntry& entry : stack.entries)
+    rates += std::count_if(entry.options.begin(), entry.options.end(),
+                           [](const StackOption& o) { return o.path == "lr" && o.values.size() > 1; });
+  return length(tune.confirm_seeds) + tune.extend * rates * length(tune.seeds);
 }
 
-struct StackVariant {
-  json stack = json::object();  ///< complete entries by name, lr unscaled; only those that the model has weights for
-  json axes = json::object();
+/// One model and stack: its trials, and the jobs of each.
+struct TunedPair {
+  Tuning tuning;
+  std::vector<Expander::Cell> cells;  ///< of the trials
+  std::vector<Expander::Point> points;
 };
 
-std::vector<StackVariant> expand_stack(const StackSpec& spec, const ModelSpec& model) {
-  std::vector<StackVariant> variants(1);
-  for (const StackEntry* entry : used_entries(spec, model.roles)) {
-    const std::vector<EntryVariant> choices = expand_entry(spec, *entry, model.config.at("architecture"));
-    std::vector<StackVariant> next;
-    next.reserve(variants.size() * choices.size());
-    for (const StackVariant& variant : variants)
-      for (const EntryVariant& choice : choices) {
-        next.push_back(variant);
-        next.back().stack[entry->name] = choice.entry;
-        next.back().axes.update(choice.axes);
-      }
-    variants = std::move(next);
+/// The loss of a trial as tune.h says, from what its jobs came to.
+void judge_trial(Trial& trial, const Expander::Cell& cell, const TuneSpec& tune, const TuneResults& results) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  trial.results = trial.diverged = 0;
+  double sum = 0;
+  for (const std::int64_t seed : tune.seeds) {
+    const auto it = results.find(cell.id(seed));
+    if (it == results.end() || !is_result(it->second.state)) continue;
+    ++trial.results;
+    const bool finite = it->second.state == RunState::done && std::isfinite(it->second.loss);
+    trial.diverged += finite ? 0 : 1;
+    sum += finite ? it->second.loss : kInfinity;
   }
-  return variants;
+  if (trial.results == tune.seeds.size()) trial.loss = sum / static_cast<double>(tune.seeds.size());
 }
 
-json scale_stack(const StackSpec& spec, const json& stack, double scale) {
-  json result = stack;
-  for (auto& [name, entry] : result.items()) {
-    const double lr = scaled(entry.at("lr").get<double>(), scale);
-    if (!std::isfinite(lr) || (lr == 0) != (entry.at("lr").get<double>() == 0))
-      throw UsageError({Problem{spec.where,
-                                fmt::format("stacks.{}.{}: lr {} times lr_scale {} is out of range", spec.name, name,
-                                            entry.at("lr").get<double>(), scale),
-                                "a positive, finite learning rate", ""}});
-    entry["lr"] = lr;
+/// Judges every trial and lets the grid grow as far as the results go.
+void tune_pair(TunedPair& pair, Expander& expander, const TuneSpec& tune, const TuneResults& results) {
+  Tuning& t = pair.tuning;
+  t.grid = t.trials.size();
+  for (std::size_t judged = 0;;) {
+    for (; judged < t.trials.size(); ++judged) judge_trial(t.trials[judged], pair.cells[judged], tune, results);
+    t.done = std::none_of(t.trials.begin(), t.trials.end(), [](const Trial& trial) { return std::isnan(trial.loss); });
+    t.winner = best_trial(t.trials);
+    if (!t.winner) return;
+    std::vector<Trial> beyond = trials_beyond(t.trials, *t.winner);
+    t.at_edge = !beyond.empty();
+    if (!t.at_edge || t.rounds == tune.extend) return;
+    ++t.rounds;
+    const Expander::Point near = pair.points[*t.winner];
+    for (Trial& trial : beyond) {
+      pair.cells.push_back(expander.cell(near, trial.lr_scale, trial.axes));
+      pair.points.push_back(near);
+      t.trials.push_back(std::move(trial));
+    }
   }
-  return result;
 }
 
-/// The points of a sweep as numbers of values, in the order in which jobs come.
-class Expander {
- public:
-  explicit Expander(const SweepSpec& spec) : spec_(spec), axes_(spec) {}
-
-  std::vector<Job> run() {
-    const Grid& grid = spec_.grid;
-    if (grid.zip.empty()) add_points({}, grid.models, grid.stacks, grid.lr_scales, grid.seeds);
-    for (const Selection& row : grid.zip) add_points(row, grid.models, grid.stacks, grid.lr_scales, grid.seeds);
-    for (const Selection& selection : grid.exclude) {
-      const std::size_t before = points_.size();
-      std::erase_if(points_, [&](const Point& p) { return selects(selection, p); });
-      if (points_.size() == before) problems_.add(selection.where, "exclude: no point of the sweep is like this", "", "");
-    }
-    for (const Selection& selection : grid.include) {
-      const std::size_t before = points_.size();
-      add_points(selection, axes_.models, axes_.stacks, axes_.lr_scales, axes_.seeds);
-      sort_points();
-      if (points_.size() == before) problems_.add(selection.where, "include: the sweep has these points already", "", "");
-    }
-    sort_points();
-    if (points_.empty()) problems_.add(grid.where, "every point of the grid is excluded", "one point or more");
-    problems_.throw_if_any();
-    return jobs();
+SweepPlan plan_tuning(const SweepSpec& spec, Expander& expander, const std::vector<Expander::Point>& points,
+                      const TuneResults& results) {
+  const TuneSpec& tune = *spec.tune;
+  SweepPlan plan;
+  const auto add = [&](const Expander::Cell& cell, std::int64_t seed, const char* phase) {
+    plan.jobs.push_back(cell.with_seed(seed));
+    plan.jobs.back().phase = phase;
+  };
+  std::map<std::pair<std::size_t, std::size_t>, TunedPair> pairs;
+  for (const Expander::Point& p : points) {
+    if (p[0] != points[0][0]) break;  // the other seeds have the same points
+    const double scale = expander.values().lr_scales[p[4]];
+    TunedPair& pair = pairs[{p[1], p[2]}];
+    pair.cells.push_back(expander.cell(p, scale, expander.axes(p)));
+    pair.points.push_back(p);
+    pair.tuning.trials.push_back({.lr_scale = scale, .axes = expander.axes(p)});
   }
-
- private:
-  /// seed, model, stack, variant of the stack, lr_scale
-  using Point = std::array<std::size_t, 5>;
-
-  const std::vector<StackVariant>& variants(std::size_t model, std::size_t stack) {
-    const auto [it, fresh] = variants_.try_emplace({model, stack});
-    if (fresh) it->second = expand_stack(stack_spec(stack), model_spec(model));
-    return it->second;
+  for (const std::int64_t seed : tune.seeds)
+    for (const auto& [key, pair] : pairs)
+      for (const Expander::Cell& cell : pair.cells) add(cell, seed, "tune");
+  for (auto& [key, pair] : pairs) {
+    const Job& any = pair.cells.front().job;
+    pair.tuning.model = any.model;
+    pair.tuning.stack = any.stack;
+    pair.tuning.baseline = any.baseline;
+    tune_pair(pair, expander, tune, results);
   }
+  for (const std::int64_t seed : tune.seeds)
+    for (const auto& [key, pair] : pairs)
+      for (std::size_t i = pair.tuning.grid; i < pair.cells.size(); ++i) add(pair.cells[i], seed, "tune");
+  for (const std::int64_t seed : tune.confirm_seeds)
+    for (const auto& [key, pair] : pairs)
+      if (pair.tuning.done && pair.tuning.winner) add(pair.cells[*pair.tuning.winner], seed, "confirm");
+  for (auto& [key, pair] : pairs) plan.tunings.push_back(std::move(pair.tuning));
+  return plan;
+}
 
-  const ModelSpec& model_spec(std::size_t i) const {
-    return *std::find_if(spec_.models.begin(), spec_.models.end(), [&](const auto& m) { return m.name == axes_.models[i]; });
-  }
-  const StackSpec& stack_spec(std::size_t i) const {
-    return *std::find_if(spec_.stacks.begin(), spec_.stacks.end(), [&](const auto& s) { return s.name == axes_.stacks[i]; });
-  }
+std::vector<Selection> read_selections(const SweepSpec& spec, const std::vector<std::string>& only) {
+  std::vector<Selection> selections;
+  for (const std::string& text : only) selections.push_back(read_selection(text, spec));
+  return selections;
+}
 
-  void add_points(const Selection& own, const std::vector<std::string>& models, const std::vector<std::string>& stacks,
-                  const std::vector<double>& lr_scales, const std::vector<std::int64_t>& seeds) {
-    for (const std::int64_t seed : chosen(own.seed, seeds))
-      for (const std::string& model : chosen(own.model, models))
-        for (const std::string& stack : chosen(own.stack, stacks)) {
-          const std::size_t m = index_in(axes_.models, model), s = index_in(axes_.stacks, stack);
-          for (std::size_t v = 0; v < variants(m, s).size(); ++v) {
-            if (!matches({.axes = own.axes}, model, stack, 0, 0, variants(m, s)[v].axes)) continue;
-            for (const double scale : chosen(own.lr_scale, lr_scales))
-              points_.push_back({index_in(axes_.seeds, seed), m, s, v, index_in(axes_.lr_scales, scale)});
-          }
-        }
-  }
-
-  bool selects(const Selection& selection, const Point& p) {
-    return matches(selection, axes_.models[p[1]], axes_.stacks[p[2]], axes_.lr_scales[p[4]], axes_.seeds[p[0]],
-                   variants(p[1], p[2])[p[3]].axes);
-  }
-
-  void sort_points() {
-    std::sort(points_.begin(), points_.end());
-    points_.erase(std::unique(points_.begin(), points_.end()), points_.end());
-  }
-
-  std::vector<Job> jobs() {
-    std::map<std::array<std::size_t, 4>, Job> cells;  // a point without its seed; seeds differ in little
-    std::vector<Job> jobs;
-    jobs.reserve(points_.size());
-    for (const Point& p : points_) {
-      const auto [it, fresh] = cells.try_emplace({p[1], p[2], p[3], p[4]});
-      if (fresh) it->second = cell(p);
-      Job& job = jobs.emplace_back(it->second);
-      job.seed = axes_.seeds[p[0]];
-      job.config["seed"] = job.seed;
-      job.id = job_id(job.config);
-    }
-    return jobs;
-  }
-
-  Job cell(const Point& p) {
-    const ModelSpec& model = model_spec(p[1]);
-    const StackSpec& stack = stack_spec(p[2]);
-    const StackVariant& variant = variants(p[1], p[2])[p[3]];
-    Job cell;
-    cell.model = model.name;
-    cell.stack = stack.name;
-    cell.baseline = stack.baseline;
-    cell.lr_scale = axes_.lr_scales[p[4]];
-    cell.axes = variant.axes;
-    cell.config = {{"data", spec_.data},
-                   {"log", spec_.log},
-                   {"model", model.config},
-                   {"schedule", spec_.schedule},
-                   {"stack", scale_stack(stack, variant.stack, cell.lr_scale)},
-                   {"stop", spec_.stop},
-                   {"train", spec_.train}};
-    if (!spec_.init_from.is_null()) cell.config["init_from"] = spec_.init_from;
-    if (!model.has_role(Role::router)) drop_router_keys(cell.config);
-    return cell;
-  }
-
-  const SweepSpec& spec_;
-  const Axes axes_;
-  std::map<std::pair<std::size_t, std::size_t>, std::vector<StackVariant>> variants_;
-  std::vector<Point> points_;
-  Problems problems_;
-};
+bool selects(const std::vector<Selection>& selections, const Job& job) {
+  return std::any_of(selections.begin(), selections.end(), [&](const Selection& s) {
+    return (!s.phase || *s.phase == job.phase) && matches(s, job.model, job.stack, job.lr_scale, job.seed, job.axes);
+  });
+}
 
 }  // namespace
 
 std::int64_t count_jobs(const SweepSpec& spec) {
   const Grid& grid = spec.grid;
-  const Axes all(spec);
+  const AxisValues all = axis_values(grid);
   std::map<std::pair<std::string, std::string>, std::optional<std::int64_t>> settings;
   for (const ModelSpec& model : spec.models)
     for (const StackSpec& stack : spec.stacks) settings[{model.name, stack.name}] = count_settings(stack, model);
@@ -258,6 +179,9 @@ std::int64_t count_jobs(const SweepSpec& spec) {
   if (grid.zip.empty()) add({}, grid.models, grid.stacks, scales, seeds);
   for (const Selection& row : grid.zip) add(row, grid.models, grid.stacks, scales, seeds);
   for (const Selection& row : grid.include) add(row, all.models, all.stacks, length(all.lr_scales), length(all.seeds));
+  if (spec.tune)
+    for (const StackSpec& stack : spec.stacks)
+      fits = fits && !__builtin_add_overflow(jobs, length(all.models) * most_after_tuning(*spec.tune, stack), &jobs);
   if (fits && jobs <= kMaxJobs) return jobs;
   std::string axes;
   for (const StackSpec& stack : spec.stacks)
@@ -272,26 +196,79 @@ std::int64_t count_jobs(const SweepSpec& spec) {
       ""}});
 }
 
-std::vector<Job> expand(const SweepSpec& spec) {
+SweepPlan make_plan(const SweepSpec& spec, const TuneResults& results) {
   count_jobs(spec);
-  return Expander(spec).run();
+  Expander expander(spec);
+  const std::vector<Expander::Point> points = expander.points();
+  if (spec.tune) return plan_tuning(spec, expander, points, results);
+  std::map<std::array<std::size_t, 4>, Expander::Cell> cells;
+  SweepPlan plan;
+  plan.jobs.reserve(points.size());
+  for (const Expander::Point& p : points) {
+    const auto [it, fresh] = cells.try_emplace({p[1], p[2], p[3], p[4]});
+    if (fresh) it->second = expander.cell(p, expander.values().lr_scales[p[4]], expander.axes(p));
+    plan.jobs.push_back(it->second.with_seed(expander.values().seeds[p[0]]));
+  }
+  return plan;
 }
+
+std::vector<Job> expand(const SweepSpec& spec, const TuneResults& results) { return make_plan(spec, results).jobs; }
 
 std::vector<Job> select(const SweepSpec& spec, const std::vector<Job>& jobs, const std::vector<std::string>& only) {
   if (only.empty()) return jobs;
-  std::vector<Selection> selections;
-  for (const std::string& text : only) selections.push_back(read_selection(text, spec));
+  const std::vector<Selection> selections = read_selections(spec, only);
   std::vector<Job> chosen;
-  for (const Job& job : jobs)
-    if (std::any_of(selections.begin(), selections.end(),
-                    [&](const Selection& s) { return matches(s, job.model, job.stack, job.lr_scale, job.seed, job.axes); }))
-      chosen.push_back(job);
+  std::copy_if(jobs.begin(), jobs.end(), std::back_inserter(chosen),
+               [&](const Job& job) { return selects(selections, job); });
   if (chosen.empty())
     throw Error("no job of this sweep is selected by --only " + join(only, " --only "), ExitCode::nothing_matches);
   return chosen;
 }
 
-PlanSummary summarize(const SweepSpec& spec, const std::vector<Job>& jobs) {
+bool is_selected(const SweepSpec& spec, const Job& job, const std::vector<std::string>& only) {
+  return only.empty() || selects(read_selections(spec, only), job);
+}
+
+std::vector<std::string> plan_changes(const std::vector<Job>& before, const std::vector<Job>& after) {
+  const auto label = [](const Job& job) {
+    return fmt::format("{} {} {} {} {}", job.model, job.stack, job.lr_scale, job.seed, canonical(job.axes));
+  };
+  std::unordered_set<std::string> old_ids, new_ids;
+  std::unordered_map<std::string, const Job*> by_label;
+  for (const Job& job : before) old_ids.insert(job.id);
+  for (const Job& job : after) {
+    new_ids.insert(job.id);
+    by_label.emplace(label(job), &job);
+  }
+  std::map<std::string, std::set<std::string>> retired;  // ids by reason
+  std::unordered_set<std::string> replacing;
+  for (const Job& job : before) {
+    if (new_ids.contains(job.id)) continue;
+    const auto now = by_label.find(label(job));
+    if (now != by_label.end()) replacing.insert(now->second->id);
+    retired[now == by_label.end() ? "" : join(difference(job.config, now->second->config))].insert(job.id);
+  }
+  std::set<std::string> fresh;
+  for (const Job& job : after)
+    if (job.phase != "confirm" && !old_ids.contains(job.id) && !replacing.contains(job.id)) fresh.insert(job.id);
+  const auto some = [](const std::set<std::string>& ids) {
+    constexpr std::size_t kShown = 3;
+    std::vector<std::string> shown(ids.begin(),
+                                   std::next(ids.begin(), static_cast<std::ptrdiff_t>(std::min(ids.size(), kShown))));
+    return join(shown) + (ids.size() > kShown ? ", ..." : "");
+  };
+  std::vector<std::string> lines;
+  for (const auto& [reason, ids] : retired)
+    lines.push_back(reason.empty() ? fmt::format("{} jobs are retired, because the sweep has their points no longer: {}",
+                                                 ids.size(), some(ids))
+                                   : fmt::format("{} jobs are retired and others take their places, because of {}: {}",
+                                                 ids.size(), reason, some(ids)));
+  if (!fresh.empty() && !before.empty()) lines.push_back(fmt::format("{} jobs are new: {}", fresh.size(), some(fresh)));
+  return lines;
+}
+
+PlanSummary summarize(const SweepSpec& spec, const SweepPlan& plan) {
+  const std::vector<Job>& jobs = plan.jobs;
   PlanSummary summary;
   summary.jobs = length(jobs);
   std::unordered_set<std::string> ids;
@@ -301,6 +278,8 @@ PlanSummary summarize(const SweepSpec& spec, const std::vector<Job>& jobs) {
     const auto mine = std::count_if(jobs.begin(), jobs.end(), [&](const Job& job) { return job.model == model.name; });
     summary.models.push_back({model.name, model.parameters, static_cast<std::int64_t>(mine)});
   }
+  for (const Tuning& t : plan.tunings)
+    if (!t.done) summary.to_confirm += length(spec.tune->confirm_seeds);
   summary.tokens_per_run = spec.train.at("steps").get<std::int64_t>() * spec.data.at("batch_tokens").get<std::int64_t>();
   summary.tokens = static_cast<double>(summary.tokens_per_run) * static_cast<double>(summary.unique);
   return summary;

@@ -20,7 +20,7 @@
 #include "core/atomic_file.h"
 #include "core/error.h"
 #include "core/run_store.h"
-#include "sweeps/sweep_lock.h"
+#include "sweeps/sweep_folder.h"
 
 namespace equisweep {
 namespace {
@@ -150,7 +150,7 @@ std::vector<std::string> choose_jobs(const fs::path& folder, Request::What what,
 
 std::optional<std::string> carry_out(const fs::path& folder, const Request& request) {
   try {
-    const SweepLock lock(folder);
+    const ProcessLock lock = lock_sweep(folder);
     SweepStore store(folder / "sweep.db");
     for (const std::string& job : request.jobs) {
       if (!applies(request.what, store.state(job))) continue;  // it has ended meanwhile
@@ -158,7 +158,7 @@ std::optional<std::string> carry_out(const fs::path& folder, const Request& requ
       store.set_state(job, cancels ? RunState::cancelled : RunState::queued, cancels ? kCancelled : "", store.attempt(job));
     }
     return std::nullopt;
-  } catch (const SweepBusy&) {
+  } catch (const LockHeld&) {
     const std::string pid = lock_holder(folder / kSupervisorLock).value_or("unknown");
     leave_request(folder, request);  // if it ends before it looks, the next one will
     return pid;

@@ -11,7 +11,7 @@
 #include "sweeps/progress_table.h"
 #include "sweeps/requests.h"
 #include "sweeps/slots.h"
-#include "sweeps/sweep_lock.h"
+#include "sweeps/sweep_folder.h"
 
 namespace equisweep {
 namespace {
@@ -37,7 +37,7 @@ class Supervisor {
         options_(options),
         around_(around),
         folder_(make_folder(options.results, name)),
-        lock_(folder_),
+        lock_(lock_sweep(folder_)),
         book_(folder_),
         table_(around.terminal, around.seconds()),
         slots_(options.devices),
@@ -352,7 +352,7 @@ class Supervisor {
   const RunOptions& options_;
   const Surroundings& around_;
   fs::path folder_;
-  SweepLock lock_;  // before the book: a second supervisor does not even open the database
+  ProcessLock lock_;  // before the book: a second supervisor does not even open the database
   JobBook book_;
   ProgressTable table_;
   Slots slots_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -73,6 +74,46 @@ nlohmann::json read_job_config(const fs::path& run_folder) {
     throw DataError(file.string(),
                     fmt::format("is not the config of a job (byte {}); delete the folder and run the sweep again", e.byte));
   }
+}
+
+std::map<std::string, JobResult> recorded_results(const fs::path& folder) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  std::map<std::string, JobResult> results;
+  if (!fs::exists(folder / "sweep.db")) return results;
+  const auto db = open_read_only(folder / "sweep.db");
+  SQLite::Statement query(*db,
+                          "SELECT r.job, r.state, (SELECT e.loss FROM eval_curve e WHERE e.run = r.run ORDER BY e.step DESC "
+                          "LIMIT 1) FROM runs r WHERE r.state IN ('done', 'diverged')");
+  while (query.executeStep()) {
+    const RunState state = *run_state_from_name(query.getColumn(1).getString());
+    const SQLite::Column loss = query.getColumn(2);  // NULL: not a number, or no evaluation
+    const bool known = state == RunState::done && !loss.isNull();
+    results.emplace(query.getColumn(0).getString(), JobResult{.state = state, .loss = known ? loss.getDouble() : kInfinity});
+  }
+  return results;
+}
+
+std::vector<Job> recorded_jobs(const fs::path& folder) {
+  std::vector<Job> jobs;
+  if (!fs::exists(folder / "sweep.db")) return jobs;
+  const auto db = open_read_only(folder / "sweep.db");
+  SQLite::Statement query(*db,
+                          "SELECT c.job, r.config, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes FROM cells c "
+                          "JOIN runs r ON r.job = c.job WHERE c.retired = 0 ORDER BY c.cell");
+  try {
+    while (query.executeStep())
+      jobs.push_back({.id = query.getColumn(0).getString(),
+                      .config = nlohmann::json::parse(query.getColumn(1).getString()),
+                      .model = query.getColumn(2).getString(),
+                      .stack = query.getColumn(3).getString(),
+                      .baseline = query.getColumn(4).getInt() != 0,
+                      .lr_scale = query.getColumn(5).getDouble(),
+                      .seed = query.getColumn(6).getInt64(),
+                      .axes = nlohmann::json::parse(query.getColumn(7).getString())});
+  } catch (const nlohmann::json::parse_error&) {
+    throw DatabaseError((folder / "sweep.db").string(), "holds a config that is not JSON; it is damaged");
+  }
+  return jobs;
 }
 
 }  // namespace equisweep

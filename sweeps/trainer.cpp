@@ -4,22 +4,29 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numbers>
+#include <span>
 #include <unordered_map>
 #include <utility>
 
 #include "analysis/diagnostics/diagnostics.h"
 #include "core/data/batches.h"
 #include "core/error.h"
+#include "core/fault_point.h"
 #include "models/blocks/moe.h"
 #include "models/huggingface/weights.h"
 #include "models/models.h"
 #include "optimizers/optimizer.h"
+#include "optimizers/rules.h"
 #include "optimizers/schedule.h"
+#include "sweeps/job.h"
+#include "sweeps/training_state.h"
 
 namespace equisweep {
 namespace {
@@ -27,18 +34,6 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
-
-/// Precision of a run: dtype of the stored weights and of products and activations.
-struct Precision {
-  at::ScalarType weights, compute;
-};
-
-Precision precision_of(const std::string& name) {
-  if (name == "fp64") return {at::kDouble, at::kDouble};
-  if (name == "bf16") return {at::kFloat, at::kBFloat16};
-  TORCH_CHECK(name == "fp32", "unknown precision ", name);
-  return {at::kFloat, at::kFloat};
-}
 
 std::string shape_json(const at::Tensor& t) { return nlohmann::json(t.sizes().vec()).dump(); }
 
@@ -68,23 +63,44 @@ class TimedDiagnostic : public StepObserver {
   double seconds_ = 0;
 };
 
+double not_finite(Fault fault) {
+  return fault == Fault::inf ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
+}
+
+double spoilt(double loss) {
+  const Fault fault = fault_point("train.loss");
+  return fault == Fault::none ? loss : not_finite(fault);
+}
+
+/// One entry of one weight's gradient: the last matrix of the last layer, which is an expert's where there are experts.
+void spoil_gradient(std::span<Param> params) {
+  const Fault fault = fault_point("train.gradient");
+  if (fault == Fault::none) return;
+  const auto param =
+      std::find_if(params.rbegin(), params.rend(), [](const Param& p) { return p.layer >= 0 && p.tensor.dim() > 1; });
+  if (param != params.rend()) param->tensor.grad().view(-1)[-1] = not_finite(fault);
+}
+
 }  // namespace
 
 struct Trainer::Impl {
-  Impl(const nlohmann::json& cfg, Corpus corpus, at::Device dev, RunStore& run_store)
+  Impl(const nlohmann::json& cfg, Corpus corpus, at::Device dev, RunStore& run_store, const TrainerOptions& options)
       : config(cfg),
         device(dev),
         store(run_store),
+        checkpointer(options.checkpointer),
+        environment(options.environment),
         model(make_model(cfg.at("model"))),
         schedule(cfg.at("schedule"), steps()),
         batches(std::move(corpus), cfg.at("data").at("seq_len"), cfg.at("data").at("batch_tokens"),
                 cfg.at("data").at("seed"), cfg.at("data").at("target_offset")) {
-    const Precision precision = precision_of(cfg.at("train").at("precision"));
-    initialize_weights();
+    const Precision precision = precision_of(cfg);
+    if (!options.resume) initialize_weights();
     for (Param& p : model->params()) p.tensor.set_data(p.tensor.detach().to(device, precision.weights));
     model->set_compute_dtype(precision.compute);
     model->set_recompute(cfg.at("train").value("recompute", false));
     optimizer = std::make_unique<Optimizer>(model->params(), cfg.at("stack"));
+    if (options.resume) resume(*options.resume);
     register_blocks();
   }
 
@@ -97,6 +113,18 @@ struct Trainer::Impl {
     load_huggingface_weights(*model, folder);
     if (hash_weights(*model) != config.at("init_from").at("content"))
       throw DataError(folder.string(), "its weights are not those that the sweep was planned with; run the sweep again");
+  }
+
+  void resume(const Checkpoint& checkpoint) {
+    if (checkpoint.corpus != batches.corpus().digest) {
+      throw DataError(batches.corpus().name,
+                      "this corpus has changed since the checkpoint was made: restore it, or delete "
+                      "the run's folder to train on the new one from the beginning");
+    }
+    restore_training_state(checkpoint, *model, *optimizer);
+    resumed = checkpoint.step;
+    resumed_evaluated = checkpoint.evaluated;
+    training_seconds = checkpoint.seconds;
   }
 
   /// Numbers the weights, writes them down, and switches the diagnostics on that the sweep file asks for.
@@ -116,10 +144,15 @@ struct Trainer::Impl {
     }
     store.add_blocks(rows);
     const auto top_k = config.at("model").value("top_k", std::int64_t{0});
+    DiagnosticContext context{store, number, top_k};
+    for (const Param& p : model->params()) {
+      context.roles.emplace(p.name, p.role);
+      context.inner_roundoff.emplace(p.name, roundoff_inside(config.at("stack").at(entry_of.at(std::string(name_of(p.role))))));
+    }
     for (const auto& [name, options] : config.at("log").items()) {
       if (!options.is_object()) continue;  // what is kept of the run, no diagnostic
       const DiagnosticInfo& info = find_diagnostic(name);
-      diagnostics.push_back(std::make_unique<TimedDiagnostic>(info.make(options, {store, number, top_k})));
+      diagnostics.push_back(std::make_unique<TimedDiagnostic>(info.make(options, context)));
       if (!info.of_routers) optimizer->add_observer(diagnostics.back().get());
     }
   }
@@ -128,17 +161,27 @@ struct Trainer::Impl {
   at::Tensor objective(const at::Tensor& loss, const Forward& f) const;
   Outcome run(const TrainerHooks& hooks);
   Outcome train(const TrainerHooks& hooks);
-  void evaluate(std::int64_t step, const TrainerHooks& hooks);
+  bool evaluate(std::int64_t step, const TrainerHooks& hooks);
+  Checkpoint checkpoint(std::int64_t step, bool evaluated) const;
+  Outcome preempted(std::int64_t step, bool evaluated);
+  Outcome diverged(std::int64_t step, const std::string& why);
+  void flush_diagnostics() {
+    for (const auto& d : diagnostics) d->flush();
+  }
   std::string divergence(std::int64_t step, double loss, double grad_norm) const;
 
   nlohmann::json config;
   at::Device device;
   RunStore& store;
+  Checkpointer* checkpointer;
+  std::string environment;
   std::unique_ptr<LanguageModel> model;
   Schedule schedule;
   Batches batches;
   std::unique_ptr<Optimizer> optimizer;
   std::vector<std::unique_ptr<TimedDiagnostic>> diagnostics;
+  std::int64_t resumed = 0;  ///< updates made by earlier attempts
+  bool resumed_evaluated = false;
   double training_seconds = 0;  ///< evaluation left out
   double last_loss = 0;
 };
@@ -168,7 +211,8 @@ at::Tensor Trainer::Impl::objective(const at::Tensor& loss, const Forward& f) co
   return sum;
 }
 
-void Trainer::Impl::evaluate(std::int64_t step, const TrainerHooks& hooks) {
+/// False, and nothing written, if it was given up on request.
+bool Trainer::Impl::evaluate(std::int64_t step, const TrainerHooks& hooks) {
   const at::NoGradGuard no_grad;
   const std::int64_t n = batches.val_batches(config.at("train").at("eval").at("tokens"));
   double sum = 0;
@@ -180,6 +224,8 @@ void Trainer::Impl::evaluate(std::int64_t step, const TrainerHooks& hooks) {
     sum += model->loss(f.hidden_BTD, batch.targets_BT.to(device)).item<double>() * static_cast<double>(count);
     tokens += count;
     hooks.progress({step, steps(), last_loss, 0, "eval"});
+    fault_point("train.eval");
+    if (i + 1 < n && hooks.stop_requested()) return false;
   }
   EvalRow row{.step = step,
               .tokens = step * batch_tokens(),
@@ -189,19 +235,55 @@ void Trainer::Impl::evaluate(std::int64_t step, const TrainerHooks& hooks) {
               .eval_tokens = tokens};
   if (const auto& width = batches.corpus().bytes_per_token) row.bits_per_byte = row.loss / (std::numbers::ln2 * *width);
   store.add(row);
+  return true;
+}
+
+Checkpoint Trainer::Impl::checkpoint(std::int64_t step, bool evaluated) const {
+  return {.job = job_id(config),
+          .step = step,
+          .tokens = step * batch_tokens(),
+          .seconds = training_seconds,
+          .evaluated = evaluated,
+          .corpus = batches.corpus().digest,
+          .environment = environment,
+          .tensors = training_state(*model, *optimizer)};
+}
+
+Outcome Trainer::Impl::preempted(std::int64_t step, bool evaluated) {
+  std::string where = step == 0 ? "before step 1" : fmt::format("after step {}", step);
+  const bool moved = step > resumed || evaluated != resumed_evaluated;  // else the checkpoint is there already
+  if (checkpointer && checkpointer->on() && step > 0 && moved) {
+    flush_diagnostics();
+    if (!checkpointer->write(checkpoint(step, evaluated))) where += ", without a checkpoint of it";
+  }
+  store.add_event(step, "preempted", "asked to stop");
+  return {RunState::preempted, "asked to stop " + where};
+}
+
+Outcome Trainer::Impl::diverged(std::int64_t step, const std::string& why) {
+  store.add_event(step, "diverged", why);
+  // Nothing has been updated with this step's gradient: what there is, is finite.
+  if (checkpointer && checkpointer->on() && step > 1) {
+    flush_diagnostics();
+    checkpointer->write_last(checkpoint(step - 1, true));
+  }
+  return {RunState::diverged, why};
 }
 
 Outcome Trainer::Impl::run(const TrainerHooks& hooks) {
   Outcome outcome = train(hooks);
-  for (const auto& d : diagnostics) d->flush();
+  flush_diagnostics();
   return outcome;
 }
 
 Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
   const double grad_clip = config.at("train").at("grad_clip");
   const std::int64_t eval_every = config.at("train").at("eval").at("every");
-  evaluate(0, hooks);
-  for (std::int64_t step = 1; step <= steps(); ++step) {
+  const bool evaluation_left = resumed == 0 || !resumed_evaluated;
+  if (hooks.stop_requested()) return preempted(resumed, !evaluation_left);
+  if (evaluation_left && !evaluate(resumed, hooks)) return preempted(resumed, false);
+  for (std::int64_t step = resumed + 1; step <= steps(); ++step) {
+    fault_point("train.step");
     const auto start = Clock::now();
     const Batch batch = batches.train(step);
     optimizer->zero_grad();
@@ -209,8 +291,9 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     const at::Tensor loss_tensor = model->loss(f.hidden_BTD, batch.targets_BT.to(device));
     for (const auto& d : diagnostics) d->observe_forward(step, f);
     objective(loss_tensor, f).backward();
+    spoil_gradient(model->params());
     const at::Tensor norm = optimizer->gradient_norm();
-    const double loss = loss_tensor.item<double>(), grad_norm = norm.item<double>();
+    const double loss = spoilt(loss_tensor.item<double>()), grad_norm = norm.item<double>();
 
     StepRow row{.step = step,
                 .tokens = step * batch_tokens(),
@@ -236,28 +319,33 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     row.seconds = training_seconds;
     last_loss = loss;
     store.add(row);
-    if (!why.empty()) {
-      store.add_event(step, "diverged", why);
-      return {RunState::diverged, why};
-    }
+    if (!why.empty()) return diverged(step, why);
     hooks.progress({step, steps(), loss, static_cast<double>(batch_tokens()) / row.step_seconds, "train"});
-    if (step % eval_every == 0 || step == steps()) evaluate(step, hooks);
-    if (step < steps() && hooks.stop_requested()) {
-      store.add_event(step, "preempted", "asked to stop");
-      return {RunState::preempted, fmt::format("asked to stop after step {}", step)};
+    const bool evaluated = (step % eval_every != 0 && step != steps()) || evaluate(step, hooks);
+    if (!evaluated || (step < steps() && hooks.stop_requested())) return preempted(step, evaluated);
+    if (step < steps() && checkpointer && checkpointer->due(step)) {
+      flush_diagnostics();
+      checkpointer->write(checkpoint(step, true));
     }
   }
   return {RunState::done, ""};
 }
 
-Trainer::Trainer(const nlohmann::json& config, Corpus corpus, at::Device device, RunStore& store)
-    : impl_(std::make_unique<Impl>(config, std::move(corpus), device, store)) {}
+Trainer::Trainer(const nlohmann::json& config, Corpus corpus, at::Device device, RunStore& store,
+                 const TrainerOptions& options)
+    : impl_(std::make_unique<Impl>(config, std::move(corpus), device, store, options)) {}
 Trainer::~Trainer() = default;
 Outcome Trainer::run(const TrainerHooks& hooks) { return impl_->run(hooks); }
 void Trainer::save_weights(const std::filesystem::path& file) const {
-  equisweep::save_weights(*impl_->model, file, precision_of(impl_->config.at("train").at("precision")).weights);
+  equisweep::save_weights(*impl_->model, file, precision_of(impl_->config).weights);
 }
+std::vector<NamedTensor> Trainer::state() const { return training_state(*impl_->model, *impl_->optimizer); }
 std::int64_t Trainer::parameters() const { return impl_->model->parameter_count(); }
+std::int64_t Trainer::weight_bytes() const {
+  std::int64_t bytes = 0;
+  for (const Param& p : impl_->model->params()) bytes += static_cast<std::int64_t>(p.tensor.nbytes());
+  return bytes;
+}
 std::int64_t Trainer::state_bytes() const { return impl_->optimizer->state_bytes(); }
 
 }  // namespace equisweep

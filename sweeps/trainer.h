@@ -1,5 +1,5 @@
 #pragma once
-// The training loop of one job: batch, forward, backward, clip, step, observe, evaluate, log.
+// The training loop of one job: batch, forward, backward, clip, step, observe, evaluate, log, checkpoint.
 
 #include <ATen/core/Tensor.h>
 
@@ -9,10 +9,12 @@
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
 #include "core/data/corpus.h"
 #include "core/run_state.h"
 #include "core/run_store.h"
+#include "sweeps/checkpointer.h"
 
 namespace equisweep {
 
@@ -25,7 +27,14 @@ struct TrainingProgress {
 
 struct TrainerHooks {
   std::function<void(const TrainingProgress&)> progress = [](const TrainingProgress&) {};
-  std::function<bool()> stop_requested = [] { return false; };  ///< asked at the end of every step
+  /// Asked before the first step, at the end of every step and within an evaluation, which is then given up.
+  std::function<bool()> stop_requested = [] { return false; };
+};
+
+struct TrainerOptions {
+  Checkpointer* checkpointer = nullptr;  ///< null: nothing is saved
+  const Checkpoint* resume = nullptr;    ///< where to go on; looked at by the constructor alone
+  std::string environment = {};          ///< of this process, in words, for its checkpoints
 };
 
 struct Outcome {
@@ -38,10 +47,18 @@ struct Outcome {
 ///   forward and backward on batch t, with the terms of train.router added to the loss (the loss that is written down is the
 ///   cross entropy alone); loss or gradient norm not finite, or loss above stop.loss_above: diverged, before the
 ///   update; clip the gradient to grad_clip; update with learning rates times schedule(t); write the step's row; evaluate
-///   after every eval.every steps and after the last one (and before the first).
+///   after every eval.every steps and after the last one (and before the first); save the state if that is due.
+/// Nothing of a step depends on the steps before it but weights, optimizer state and step number, so a run that resumes from
+/// a checkpoint of step s does in steps s + 1.. bit for bit what it would have done uninterrupted. Diagnostics alone start
+/// anew: an estimate that is refined from step to step (power iteration) may differ in its last digits; none of them changes
+/// training.
+/// Asked to stop: preempted, with a checkpoint of the last step, and of whether its evaluation is still to be made.
+/// Diverged: the state before the step becomes the only checkpoint.
 class Trainer {
  public:
-  Trainer(const nlohmann::json& config, Corpus corpus, at::Device device, RunStore& store);
+  /// Throws DataError if `options.resume` was made from another corpus.
+  Trainer(const nlohmann::json& config, Corpus corpus, at::Device device, RunStore& store,
+          const TrainerOptions& options = {});
   ~Trainer();
 
   Outcome run(const TrainerHooks& hooks);
@@ -49,8 +66,12 @@ class Trainer {
   /// The weights as they are, in HuggingFace's names, whole or not at all.
   void save_weights(const std::filesystem::path& file) const;
 
+  /// Weights and optimizer state by name (sweeps/training_state.h); they alias what they name.
+  std::vector<NamedTensor> state() const;
+
   std::int64_t parameters() const;
-  std::int64_t state_bytes() const;
+  std::int64_t weight_bytes() const;
+  std::int64_t state_bytes() const;  ///< of the optimizer
 
  private:
   struct Impl;

@@ -51,6 +51,30 @@ CREATE TABLE IF NOT EXISTS audit_controls (
   worst       TEXT NOT NULL,
   PRIMARY KEY (audit, name, precision)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit_models (
+  audit        INTEGER NOT NULL REFERENCES audits,
+  architecture TEXT NOT NULL,
+  subject      TEXT NOT NULL,
+  action       TEXT NOT NULL,
+  claimed      INTEGER NOT NULL CHECK (claimed IN (0, 1)),
+  must_fail    INTEGER NOT NULL CHECK (must_fail IN (0, 1)),
+  failed       INTEGER NOT NULL CHECK (failed IN (0, 1)),
+  loss_change  REAL, error REAL,
+  verdict      TEXT NOT NULL,
+  floor        REAL, ratio REAL,
+  worst        TEXT NOT NULL,
+  PRIMARY KEY (audit, architecture, subject, action)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS audit_breaks (
+  audit        INTEGER NOT NULL REFERENCES audits,
+  architecture TEXT NOT NULL,
+  action       TEXT NOT NULL,
+  condition    TEXT NOT NULL,
+  in_training  INTEGER NOT NULL CHECK (in_training IN (0, 1)),
+  change       REAL,
+  as_it_must   INTEGER NOT NULL CHECK (as_it_must IN (0, 1)),
+  PRIMARY KEY (audit, architecture, action, condition)
+) STRICT, WITHOUT ROWID;
 )sql";
 
 void bind_all(SQLite::Statement& statement, int) { statement.exec(); }
@@ -71,13 +95,19 @@ void insert(SQLite::Database& db, const char* sql, const Values&... values) {
 
 bool AuditReport::passed() const {
   return std::none_of(findings.begin(), findings.end(), [](const Finding& finding) { return finding.failed(); }) &&
-         std::all_of(controls.begin(), controls.end(), [](const Control& control) { return control.as_it_must; });
+         std::all_of(controls.begin(), controls.end(), [](const Control& control) { return control.as_it_must; }) &&
+         models.passed();
 }
 
 nlohmann::json to_json(const AuditReport& report) {
-  nlohmann::json out = {
-      {"seed", report.seed},       {"elements", report.elements},      {"program", report.program},
-      {"passed", report.passed()}, {"cells", nlohmann::json::array()}, {"controls", nlohmann::json::array()}};
+  nlohmann::json out = {{"seed", report.seed},
+                        {"elements", report.elements},
+                        {"program", report.program},
+                        {"passed", report.passed()},
+                        {"cells", nlohmann::json::array()},
+                        {"controls", nlohmann::json::array()},
+                        {"models", nlohmann::json::array()},
+                        {"breaks", nlohmann::json::array()}};
   for (const Finding& finding : report.findings) {
     nlohmann::json cell = to_json(finding.cell);
     cell.update({{"subject", finding.subject},
@@ -96,6 +126,26 @@ nlohmann::json to_json(const AuditReport& report) {
                  {"as_it_must", control.as_it_must}});
     out["controls"].push_back(std::move(cell));
   }
+  for (const ModelFinding& finding : report.models.findings) {
+    nlohmann::json cell = to_json(finding.cell);
+    cell.erase("least_error");
+    cell.update({{"architecture", finding.architecture},
+                 {"subject", finding.subject},
+                 {"action", finding.action},
+                 {"claimed", finding.claimed},
+                 {"must_fail", finding.must_fail},
+                 {"failed", finding.failed()},
+                 {"loss_change", number(finding.loss_change)},
+                 {"error", number(finding.error)}});
+    out["models"].push_back(std::move(cell));
+  }
+  for (const ModelBreak& b : report.models.breaks)
+    out["breaks"].push_back({{"architecture", b.architecture},
+                             {"action", b.action},
+                             {"condition", b.condition},
+                             {"in_training", b.in_training},
+                             {"change", number(b.change)},
+                             {"as_it_must", b.as_it_must}});
   return out;
 }
 
@@ -115,6 +165,13 @@ void write_database(const AuditReport& report, const std::filesystem::path& file
       insert(*db, "INSERT INTO audit_controls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, c.name, c.precision,
              c.must_hold ? 1 : 0, c.as_it_must ? 1 : 0, std::string(name_of(c.cell.verdict)), c.cell.error, c.cell.floor,
              c.cell.ratio, c.cell.least_error, c.cell.worst);
+    for (const ModelFinding& f : report.models.findings)
+      insert(*db, "INSERT INTO audit_models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, f.architecture,
+             f.subject, f.action, f.claimed ? 1 : 0, f.must_fail ? 1 : 0, f.failed() ? 1 : 0, f.loss_change, f.error,
+             std::string(name_of(f.cell.verdict)), f.cell.floor, f.cell.ratio, f.cell.worst);
+    for (const ModelBreak& b : report.models.breaks)
+      insert(*db, "INSERT INTO audit_breaks VALUES (?, ?, ?, ?, ?, ?, ?)", audit, b.architecture, b.action, b.condition,
+             b.in_training ? 1 : 0, b.change, b.as_it_must ? 1 : 0);
     transaction.commit();
   });
 }

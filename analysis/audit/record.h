@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "analysis/audit/controls.h"
+#include "analysis/audit/model_audit.h"
 
 namespace equisweep {
 
@@ -16,6 +17,7 @@ struct AuditReport {
   std::string program;  ///< version and commit of what made it
   std::vector<Finding> findings;
   std::vector<Control> controls;
+  ModelReport models;
 
   /// Every claim holds, and every control is as it must be.
   bool passed() const;
@@ -24,8 +26,8 @@ struct AuditReport {
 /// Infinite numbers are written as null.
 nlohmann::json to_json(const AuditReport& report);
 
-/// Adds one row to `audits` and one a cell and control to `audit_cells` and `audit_controls`, in one transaction; the tables
-/// are made where they are missing. `file` is a database of equisweep, or is made. Throws DatabaseError.
+/// Adds one row to `audits` and one a cell, control, model cell and condition to `audit_cells`, `audit_controls`,
+/// `audit_models` and `audit_breaks`, in one transaction; the tables are made where they are missing. `file` is a database of equisweep, or is made. Throws DatabaseError.
 void write_database(const AuditReport& report, const std::filesystem::path& file);
 
 }  // namespace equisweep

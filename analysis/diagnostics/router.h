@@ -18,7 +18,16 @@ namespace equisweep {
 ///   balance_loss   E sum_e (n_e / N) mean_n softmax(z_n)_e, of this layer alone; K where either is even. The loss of
 ///                  `train.router` pools the layers first
 ///   logit_norm     mean_n ||z_n||_2
-/// Layers are counted among the MoE layers, from 0. A forward pass without routers leaves no row.
+///   max_violation  max_e n_e / (N K / E) - 1 (Wang et al., arXiv:2408.15664, equation 7); 0: perfectly even
+///   logit_mean, logit_std, logit_max   over tokens and experts
+///   margin, margin_min                 mean and least over tokens of the K-th largest logit minus the next: how far a token
+///   is
+///                                      from another choice; NaN where K = E
+///   dropped        share of the N K pairs whose weight softmax(z_n)_e is 0 or not finite: nothing of the token passes
+///   through
+///                  an expert that it is sent to. 0: no token is dropped
+/// Cost: some ten passes over z, of which one sorts; no waiting for the device. Layers are counted among the MoE layers,
+/// from 0. A forward pass without routers leaves no row.
 std::unique_ptr<Diagnostic> make_router_diagnostic(const nlohmann::json& options, DiagnosticContext context);
 
 }  // namespace equisweep

@@ -13,19 +13,6 @@ std::vector<double> values(const std::map<std::int64_t, double>& by_seed) {
   return out;
 }
 
-Comparison compare_points(const std::map<std::int64_t, double>& stack, const std::map<std::int64_t, double>& baseline) {
-  std::vector<double> first, second;
-  for (const auto& [seed, loss] : stack) {
-    if (const auto other = baseline.find(seed); other != baseline.end()) {
-      first.push_back(loss);
-      second.push_back(other->second);
-    }
-  }
-  const bool few = std::min(stack.size(), baseline.size()) < 2;
-  if (first.size() >= 2 || (few && first.size() == 1)) return paired_difference(first, second);
-  return welch_difference(values(stack), values(baseline));
-}
-
 StackResult result_of(const Arm& arm, const Arm* baseline) {
   StackResult result{.arm = &arm, .baseline = baseline};
   const auto losses = finite_losses(arm.chosen());
@@ -64,6 +51,25 @@ StackResult result_of(const Arm& arm, const Arm* baseline) {
 }
 
 }  // namespace
+
+Comparison compare_points(const std::map<std::int64_t, double>& stack, const std::map<std::int64_t, double>& baseline) {
+  std::vector<double> first, second;
+  for (const auto& [seed, loss] : stack) {
+    if (const auto other = baseline.find(seed); other != baseline.end()) {
+      first.push_back(loss);
+      second.push_back(other->second);
+    }
+  }
+  const bool few = std::min(stack.size(), baseline.size()) < 2;
+  if (first.size() >= 2 || (few && first.size() == 1)) return paired_difference(first, second);
+  return welch_difference(values(stack), values(baseline));
+}
+
+Outcome outcome_of(const Comparison& comparison, double adjusted_p) {
+  if (std::isnan(adjusted_p)) return Outcome::no_claim;
+  if (!(adjusted_p < kAlpha)) return Outcome::indistinguishable;
+  return comparison.difference.mean < 0 ? Outcome::better : Outcome::worse;
+}
 
 MeanCurve mean_curve(const LrPoint& point) {
   MeanCurve curve;
@@ -114,9 +120,7 @@ std::vector<StackResult> compare(const ReportData& data) {
     StackResult& result = results[i];
     result.adjusted_p = adjusted[i];
     if (!result.why.empty()) continue;
-    const bool distinct = result.adjusted_p < kAlpha;
-    result.outcome =
-        !distinct ? Outcome::indistinguishable : (result.comparison.difference.mean < 0 ? Outcome::better : Outcome::worse);
+    result.outcome = outcome_of(result.comparison, result.adjusted_p);
   }
   return results;
 }

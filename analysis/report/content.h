@@ -46,13 +46,13 @@ struct Table {
 
 /// Numbers drawn in one way. Points with y = +infinity (diverged) are drawn as triangles along the top of the plot.
 struct Series {
-  enum class Kind { line, faint, points, band };
+  enum class Kind { line, faint, points, band, tiles };
   Kind kind = Kind::line;
   std::string label = {};    ///< direct label at the right end; empty: none
   int stack = -1;       ///< decides the colour; -1: neutral grey
   double strength = 1;  ///< opacity of a line
   struct Point {
-    double x = 0, y = 0, high = 0;  ///< a band spans y to high
+    double x = 0, y = 0, high = 0;  ///< a band spans y to high; a tile around (x, y) is as dark as `high` is large
   };
   std::vector<Point> points = {};
 };

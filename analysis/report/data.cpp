@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <set>
 
 #include "analysis/statistics/statistics.h"
 #include "core/error.h"
@@ -87,6 +88,29 @@ void rank(Arm& arm) {
   }
 }
 
+/// Models x stacks of the cells of `phase`.
+std::vector<Arm> arms_of(const std::vector<CellRecord>& cells, const std::string& phase) {
+  std::map<std::pair<std::size_t, std::size_t>, Arm> by_arm;
+  for (const CellRecord& cell : cells) {
+    if (cell.phase != phase) continue;
+    Arm& arm = by_arm.try_emplace({cell.model, cell.stack}, Arm{.model = cell.model, .stack = cell.stack, .points = {}})
+                   .first->second;
+    auto point = std::find_if(arm.points.begin(), arm.points.end(),
+                              [&](const LrPoint& p) { return p.lr_scale == cell.lr_scale && p.axes == cell.axes; });
+    if (point == arm.points.end()) {
+      arm.points.push_back({.lr_scale = cell.lr_scale, .axes = cell.axes, .cells = {}});
+      point = arm.points.end() - 1;
+    }
+    point->cells.push_back(&cell);
+  }
+  std::vector<Arm> arms;
+  for (auto& [key, arm] : by_arm) {
+    rank(arm);
+    arms.push_back(std::move(arm));
+  }
+  return arms;
+}
+
 }  // namespace
 
 bool RunRecord::pending() const {
@@ -99,7 +123,8 @@ double RunRecord::final_loss() const {
   return evals.back().loss;
 }
 
-ReportData::ReportData(const std::filesystem::path& sweep_db) : db_(open_read_only(sweep_db)) {
+ReportData::ReportData(const std::filesystem::path& sweep_db)
+    : db_(open_read_only(sweep_db)), folder_(sweep_db.parent_path()) {
   try {
     db_->exec("BEGIN");  // one snapshot for everything that the sections read, also while a sweep runs
     SQLite::Statement keys(*db_, "SELECT key, value FROM meta");
@@ -109,7 +134,7 @@ ReportData::ReportData(const std::filesystem::path& sweep_db) : db_(open_read_on
     std::map<std::string, const RunRecord*> by_job;
     for (const auto& run : runs) by_job.emplace(run->job, run.get());
     SQLite::Statement query(
-        *db_, "SELECT job, model, stack, baseline, lr_scale, seed, axes FROM cells WHERE retired = 0 ORDER BY cell");
+        *db_, "SELECT job, model, stack, baseline, lr_scale, seed, axes, phase FROM cells WHERE retired = 0 ORDER BY cell");
     while (query.executeStep()) {
       const auto run = by_job.find(query.getColumn(0).getString());
       if (run == by_job.end())
@@ -119,7 +144,9 @@ ReportData::ReportData(const std::filesystem::path& sweep_db) : db_(open_read_on
                       .lr_scale = query.getColumn(4).getDouble(),
                       .seed = query.getColumn(5).getInt64(),
                       .axes = query.getColumn(6).getString(),
+                      .phase = query.getColumn(7).getString(),
                       .run = run->second};
+      tuned = tuned || !cell.phase.empty();
       if (query.getColumn(3).getInt() == 1 && !baseline) baseline = cell.stack;
       cells.push_back(std::move(cell));
     }
@@ -127,22 +154,8 @@ ReportData::ReportData(const std::filesystem::path& sweep_db) : db_(open_read_on
     throw DatabaseError(sweep_db.string(), error.what());
   }
 
-  std::map<std::pair<std::size_t, std::size_t>, Arm> by_arm;
-  for (const CellRecord& cell : cells) {
-    Arm& arm = by_arm.try_emplace({cell.model, cell.stack}, Arm{.model = cell.model, .stack = cell.stack, .points = {}})
-                   .first->second;
-    auto point = std::find_if(arm.points.begin(), arm.points.end(),
-                              [&](const LrPoint& p) { return p.lr_scale == cell.lr_scale && p.axes == cell.axes; });
-    if (point == arm.points.end()) {
-      arm.points.push_back({.lr_scale = cell.lr_scale, .axes = cell.axes, .cells = {}});
-      point = arm.points.end() - 1;
-    }
-    point->cells.push_back(&cell);
-  }
-  for (auto& [key, arm] : by_arm) {
-    rank(arm);
-    arms.push_back(std::move(arm));
-  }
+  tuning_arms = arms_of(cells, tuned ? "tune" : "");
+  arms = arms_of(cells, tuned ? "confirm" : "");
 }
 
 ReportData::~ReportData() = default;
@@ -162,6 +175,19 @@ const Arm* ReportData::arm(std::size_t model, std::size_t stack) const {
 }
 
 const Arm* ReportData::baseline_arm(std::size_t model) const { return baseline ? arm(model, *baseline) : nullptr; }
+
+std::vector<std::int64_t> ReportData::seeds(const std::string& phase) const {
+  std::set<std::int64_t> seeds;
+  for (const CellRecord& cell : cells)
+    if (cell.phase == phase) seeds.insert(cell.seed);
+  return {seeds.begin(), seeds.end()};
+}
+
+nlohmann::json ReportData::setting(const char* key) const {
+  const auto found = meta.find("report");
+  const nlohmann::json settings = found == meta.end() ? nlohmann::json() : object_of(found->second);
+  return settings.contains(key) ? settings[key] : nlohmann::json();
+}
 
 std::size_t ReportData::count(RunState state) const {
   return static_cast<std::size_t>(std::count_if(runs.begin(), runs.end(), [&](const auto& r) { return r->state == state; }));

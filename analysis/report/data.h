@@ -39,7 +39,8 @@ struct CellRecord {
   std::size_t model = 0, stack = 0;  ///< indices into ReportData
   double lr_scale = 1;
   std::int64_t seed = 0;
-  std::string axes;  ///< JSON
+  std::string axes;   ///< JSON
+  std::string phase;  ///< "tune" or "confirm" in a sweep that tunes, else empty
   const RunRecord* run = nullptr;
 };
 
@@ -74,11 +75,19 @@ class ReportData {
   std::optional<std::size_t> baseline;           ///< index of the stack marked so
   std::vector<std::unique_ptr<RunRecord>> runs;  ///< of cells that are not retired, in the order of the plan
   std::vector<CellRecord> cells;
-  std::vector<Arm> arms;  ///< models x stacks, in order; only those with cells
+  /// Models x stacks, in order; only those with cells. In a sweep that tunes, these are the runs on fresh seeds that confirm
+  /// a chosen point: claims rest on them alone.
+  std::vector<Arm> arms;
+  std::vector<Arm> tuning_arms;  ///< those that chose the point: of the runs that tune, or `arms`
+  bool tuned = false;            ///< the sweep tunes
 
   std::string name() const;  ///< of the sweep
   const Arm* arm(std::size_t model, std::size_t stack) const;
   const Arm* baseline_arm(std::size_t model) const;
+  /// Seeds of the cells of a phase, sorted.
+  std::vector<std::int64_t> seeds(const std::string& phase) const;
+  /// Of the sweep file's `report`; null where it does not say.
+  nlohmann::json setting(const char* key) const;
   std::size_t count(RunState state) const;
   std::size_t results() const;  ///< runs that are done or diverged
   bool complete() const;        ///< no run is pending
@@ -87,9 +96,11 @@ class ReportData {
   static double unigram_entropy(const RunRecord& run);
 
   SQLite::Database& db() const { return *db_; }
+  const std::filesystem::path& folder() const { return folder_; }  ///< of sweep.db
 
  private:
   std::unique_ptr<SQLite::Database> db_;
+  std::filesystem::path folder_;
 };
 
 /// The losses of a point that are finite, with their seeds, by seed.

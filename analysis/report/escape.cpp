@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 
 namespace equisweep {
@@ -122,6 +124,67 @@ std::string markdown_escape(std::string_view text) {
         return {};
     }
   });
+}
+
+std::string latex_escape(std::string_view text) {
+  struct Command {
+    std::uint32_t code;
+    std::string_view latex;
+  };
+  // In the encodings that pdfLaTeX has without further packages. "-{}" keeps two dashes from becoming
+  // one; a row that begins with [ or * would be read as an option of the line break before it.
+  static constexpr std::array commands = std::to_array<Command>({
+      {'\\', "\\textbackslash{}"},
+      {'{', "\\{"},
+      {'}', "\\}"},
+      {'$', "\\$"},
+      {'&', "\\&"},
+      {'#', "\\#"},
+      {'_', "\\_"},
+      {'%', "\\%"},
+      {'~', "\\textasciitilde{}"},
+      {'^', "\\textasciicircum{}"},
+      {'<', "\\textless{}"},
+      {'>', "\\textgreater{}"},
+      {'|', "\\textbar{}"},
+      {'"', "''"},
+      {'`', "\\textasciigrave{}"},
+      {'-', "-{}"},
+      {'[', "{[}"},
+      {'*', "{*}"},
+      {']', "{]}"},
+      {0xA0, "~"},
+      {0xB1, "$\\pm$"},
+      {0xB7, "$\\cdot$"},
+      {0xD7, "$\\times$"},
+      {0x2013, "--"},
+      {0x2019, "'"},
+      {0x2026, "\\dots{}"},
+      {0x202F, "\\,"},
+      {0x2192, "$\\to$"},
+      {0x2212, "$-$"},
+      {0x221A, "$\\surd$"},
+      {0x221E, "$\\infty$"},
+      {0x2713, "$\\surd$"},
+      {0x2717, "$\\times$"},
+  });
+  std::string out;
+  while (!text.empty()) {
+    std::uint32_t code = 0;
+    const std::size_t length = decode(text, code);
+    const auto known = std::find_if(commands.begin(), commands.end(), [&](const Command& c) { return c.code == code; });
+    if (length == 0) {
+      out += fmt::format("\\textbackslash{{}}x{:02x}", static_cast<unsigned char>(text.front()));
+    } else if (known != commands.end()) {
+      out += known->latex;
+    } else if (code >= 0x20 && code < 0x7F) {
+      out += static_cast<char>(code);
+    } else {
+      out += fmt::format("U+{:04X}", code);  // a letter that the fonts may not have must not stop the paper
+    }
+    text.remove_prefix(length == 0 ? 1 : length);
+  }
+  return out;
 }
 
 std::string csv_text(std::string_view text) {

@@ -19,6 +19,10 @@ std::string html_escape(std::string_view text);
 /// Text of a Markdown paragraph or table cell that shows as it is.
 std::string markdown_escape(std::string_view text);
 
+/// Text of a LaTeX document: no character of it is a command, and pdfLaTeX needs no package for it. Characters beyond ASCII
+/// and a few signs become U+XXXX.
+std::string latex_escape(std::string_view text);
+
 /// A field of a CSV file, quoted where needed. Text that a spreadsheet would take for a formula gets a leading apostrophe.
 std::string csv_text(std::string_view text);
 

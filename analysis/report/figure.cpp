@@ -50,6 +50,9 @@ Ranges ranges_of(const Plot& plot) {
       r.x.add(along(p.x, plot.log2_x));
       r.y.add(along(p.y, plot.log_y));
       if (s.kind == Series::Kind::band) r.y.add(p.high);
+      if (s.kind == Series::Kind::tiles) {
+        for (const double half : {-0.5, 0.5}) r.x.add(p.x + half), r.y.add(p.y + half);
+      }
       r.clipped = r.clipped || std::isinf(p.y);
     }
   }
@@ -74,6 +77,7 @@ Ranges ranges_of(const Plot& plot) {
     with.add(plot.level->y);
     r.y = with;
   }
+  if (!plot.log2_x && r.x.low == r.x.high) r.x = {r.x.low - 0.5, r.x.high + 0.5};  // gnuplot takes no empty range
   r.x.widen(plot.log2_x ? 0.06 : 0, plot.log2_x ? 0.06 : 0);
   r.y.widen(0.05, r.clipped ? 0.14 : 0.05);
   return r;
@@ -101,6 +105,21 @@ std::string with_opacity(std::string_view colour, double opacity) {
   return fmt::format("#{:02X}{}", static_cast<int>(std::lround(255 * (1 - opacity))), colour.substr(1));
 }
 
+// Of a load in even shares: pale grey for none, the blue of the palette for one, near black from four on; grows with the
+// root.
+std::int64_t tile_colour(double load) {
+  struct Stop {
+    double at;
+    std::array<double, 3> rgb;
+  };
+  static constexpr std::array<Stop, 3> stops = {{{0, {235, 235, 235}}, {1, {86, 180, 233}}, {2, {0, 38, 77}}}};
+  const double x = std::clamp(std::sqrt(load), 0.0, 2.0);
+  const Stop &a = x < 1 ? stops[0] : stops[1], &b = x < 1 ? stops[1] : stops[2];
+  std::int64_t colour = 0;
+  for (std::size_t i = 0; i < 3; ++i) colour = colour * 256 + std::lround(std::lerp(a.rgb[i], b.rgb[i], x - a.at));
+  return colour;
+}
+
 std::string dash_of(int dash) {
   static constexpr std::array<const char*, 4> kinds = {"1", "(8,4)", "(2,3)", "(10,3,2,3)"};
   return kinds[static_cast<std::size_t>(dash) % kinds.size()];
@@ -125,6 +144,8 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
       } else if (along(p.y, plot.log_y) > r.y.high - (r.clipped ? 0.08 * (r.y.high - r.y.low) : 0)) {
         if (s.kind == Series::Kind::points) above += fmt::format("{} {}\n", p.x, top);
         rows += "\n";
+      } else if (s.kind == Series::Kind::tiles) {
+        if (std::isfinite(p.high)) rows += fmt::format("{} {} {}\n", p.x, p.y, tile_colour(p.high));
       } else if (s.kind == Series::Kind::band) {
         rows += fmt::format("{} {} {}\n", p.x, p.y, p.high);
       } else {
@@ -135,6 +156,9 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
     switch (s.kind) {
       case Series::Kind::band:
         add(rows, "1:2:3", fmt::format("with filledcurves fc rgb '{}' fs transparent solid 0.15 noborder", style.colour));
+        break;
+      case Series::Kind::tiles:
+        add(rows, "1:2:(0.48):(0.48):3", "with boxxyerror fs solid noborder lc rgb variable");
         break;
       case Series::Kind::faint:
         add(rows, "1:2", fmt::format("with lines lw 0.8 lc rgb '{}'", with_opacity(style.colour, 0.35)));

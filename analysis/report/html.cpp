@@ -73,7 +73,9 @@ struct HtmlWriter {
     }
     out += "</tbody>\n</table>\n</div>\n";
     for (const std::string& note : table.notes) out += "<p class=\"note\">" + html_escape(note) + "</p>\n";
-    out += fmt::format("<p class=\"note files\"><a href=\"tables/{0}.csv\">{0}.csv</a></p>\n</figure>\n", table.id);
+    if (document.links_csv)
+      out += fmt::format("<p class=\"note files\"><a href=\"tables/{0}.csv\">{0}.csv</a></p>\n", table.id);
+    out += "</figure>\n";
   }
 
   void operator()(const Figure& figure) {
@@ -95,9 +97,10 @@ struct HtmlWriter {
     }
     out += "<div class=\"scroll\" tabindex=\"0\">" + svg->second + "</div>\n";
     out += fmt::format(
-        "<figcaption>{1} <span class=\"files\"><a href=\"tables/{0}.csv\">data</a> <a href=\"figures/{0}.svg\">svg</a> <a "
+        "<figcaption>{1} <span class=\"files\">{2}<a href=\"figures/{0}.svg\">svg</a> <a "
         "href=\"figures/{0}.pdf\">pdf</a></span></figcaption>\n</figure>\n",
-        figure.id, html_escape(figure.caption));
+        figure.id, html_escape(figure.caption),
+        document.links_csv ? fmt::format("<a href=\"tables/{}.csv\">data</a> ", figure.id) : "");
   }
 };
 
@@ -128,8 +131,9 @@ std::string write_html(const Document& document) {
   }
   writer.out +=
       "</main>\n<footer><p>Made by equisweep from sweep.db alone; every number can be made again from it. Checksums are in "
-      "<a href=\"manifest.json\">manifest.json</a>, the same text as "
-      "<a href=\"report.md\">report.md</a>.</p></footer>\n</body>\n</html>\n";
+      "<a href=\"manifest.json\">manifest.json</a>";
+  if (document.links_markdown) writer.out += ", the same text as <a href=\"report.md\">report.md</a>";
+  writer.out += ".</p></footer>\n</body>\n</html>\n";
   return writer.out;
 }
 

@@ -51,15 +51,16 @@ struct MarkdownWriter {
     }
     out += "\n";
     for (const std::string& note : table.notes) out += markdown_escape(note) + "\n\n";
-    out += fmt::format("[Data](tables/{}.csv)\n\n", table.id);
+    if (with_csv) out += fmt::format("[Data](tables/{}.csv)\n\n", table.id);
   }
 
   void operator()(const Figure& figure) {
     if (with_figures) out += fmt::format("![{}](figures/{}.svg)\n\n", markdown_escape(figure.title), figure.id);
-    out += markdown_escape(figure.caption) + " " + fmt::format("[Data](tables/{}.csv)\n\n", figure.id);
+    out += markdown_escape(figure.caption);
+    out += with_csv ? fmt::format(" [Data](tables/{}.csv)\n\n", figure.id) : "\n\n";
   }
 
-  bool with_figures = true;
+  bool with_figures = true, with_csv = true;
 };
 
 }  // namespace
@@ -68,6 +69,7 @@ std::string write_markdown(const Document& document) {
   MarkdownWriter writer{.out = "# " + markdown_escape(visible(document.title, 200)) + "\n\n" +
                                markdown_escape(document.subtitle) + "\n\n"};
   writer.with_figures = !document.svg.empty();
+  writer.with_csv = document.links_csv;
   for (const SectionContent& section : document.sections) {
     writer.out += fmt::format("## {}\n\n", section.title);
     for (const Block& block : section.content) std::visit(writer, block);

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "analysis/report/escape.h"
+#include "analysis/report/fairness.h"
 #include "analysis/report/figure.h"
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
@@ -21,6 +22,8 @@ namespace equisweep {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr std::size_t kPaperRows = 60;  // a longer table is data and no table of a paper
 
 using Files = std::map<std::string, std::string>;  // content by path inside the report
 
@@ -117,7 +120,8 @@ std::set<std::string> listed_before(const fs::path& out) {
   const auto manifest = nlohmann::json::parse(read(out / "manifest.json"), nullptr, false);
   if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object()) return names;
   for (const auto& [name, unused] : manifest["files"].items()) {
-    if (name.find("..") == std::string::npos && (name.starts_with("tables/") || name.starts_with("figures/")))
+    if (name == "index.html" || name == "report.md" ||
+        (name.find("..") == std::string::npos && (name.starts_with("tables/") || name.starts_with("figures/"))))
       names.insert(name);
   }
   return names;
@@ -136,7 +140,8 @@ void require_real_folder(const fs::path& folder) {
 void write_report(const fs::path& sweep_db, const fs::path& out, const ReportOptions& options) {
   const ReportData data(sweep_db);
   const std::vector<StackResult> results = compare(data);
-  Document document{.title = data.name(),
+  const nlohmann::json title = data.setting("title");
+  Document document{.title = title.is_string() ? title.get<std::string>() : data.name(),
                     .subtitle = subtitle(data),
                     .sections = {},
                     .baseline = data.baseline,
@@ -152,17 +157,25 @@ void write_report(const fs::path& sweep_db, const fs::path& out, const ReportOpt
   for (const char* folder : {"tables", "figures"}) require_real_folder(out / folder);
   const Scratch scratch(out);
 
+  const auto wanted = [&](ReportFormat format) { return options.formats.contains(format); };
   Files files;
   for (const SectionContent& section : document.sections) {
     for (const Block& block : section.content) {
-      if (const auto* table = std::get_if<Table>(&block)) files.emplace("tables/" + table->id + ".csv", write_csv(*table));
-      if (const auto* figure = std::get_if<Figure>(&block))
+      const auto* table = std::get_if<Table>(&block);
+      const auto* figure = std::get_if<Figure>(&block);
+      if (wanted(ReportFormat::csv) && table != nullptr) files.emplace("tables/" + table->id + ".csv", write_csv(*table));
+      if (wanted(ReportFormat::csv) && figure != nullptr)
         files.emplace("tables/" + figure->id + ".csv", write_csv(figure->data));
+      if (wanted(ReportFormat::latex) && table != nullptr && table->rows.size() <= kPaperRows)
+        files.emplace("tables/" + table->id + ".tex", write_latex(*table));
     }
   }
-  if (options.figures) draw(document, scratch.path(), files);
-  files.emplace("index.html", write_html(document));
-  files.emplace("report.md", write_markdown(document));
+  const bool figures = options.figures && data.setting("figures") != false;
+  if (figures && options.formats != std::set{ReportFormat::csv}) draw(document, scratch.path(), files);
+  document.links_csv = wanted(ReportFormat::csv);
+  document.links_markdown = wanted(ReportFormat::markdown);
+  if (wanted(ReportFormat::html)) files.emplace("index.html", write_html(document));
+  if (wanted(ReportFormat::markdown)) files.emplace("report.md", write_markdown(document));
 
   nlohmann::json manifest = {{"format", 1}, {"sweep", visible(data.name(), 200)}, {"files", nlohmann::json::object()}};
   for (const auto& [name, content] : files)
@@ -179,6 +192,14 @@ void write_report(const fs::path& sweep_db, const fs::path& out, const ReportOpt
   };
   for (const auto& [name, content] : files) place(name, content);
   place("manifest.json", manifest_text);
+}
+
+std::vector<std::string> report_objections(const fs::path& sweep_db) {
+  const ReportData data(sweep_db);
+  std::vector<std::string> lines;
+  for (const Check& check : fairness(data))
+    if (check.grade == Grade::fail) lines.push_back(check.question + ": " + check.found);
+  return lines;
 }
 
 std::string report_summary(const fs::path& sweep_db, std::size_t width) {

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "analysis/report/escape.h"
 #include "analysis/report/format.h"
 
 namespace equisweep {
@@ -11,14 +12,37 @@ namespace equisweep {
 std::span<const Section> sections() {
   static constexpr std::array table = {
       Section{"verdict", "Verdict", verdict_section},
+      Section{"fairness", "Fairness checklist", fairness_section},
       Section{"main-table", "Main table", main_table_section},
+      Section{"ablation", "Component ablation", ablation_section},
       Section{"learning-rates", "Learning-rate sensitivity", learning_rate_section},
       Section{"curves", "Curves", curves_section},
+      Section{"time-to-target", "Time to target", time_to_target_section},
+      Section{"cost", "Cost", cost_section},
       Section{"spectra", "Spectra", spectra_section},
+      Section{"equivariance", "Equivariance", equivariance_section},
+      Section{"routing", "Routing", routing_section},
+      Section{"failures", "Failures", failures_section},
       Section{"runs", "All runs", all_runs_section},
       Section{"method", "Method", method_section},
   };
   return table;
+}
+
+std::vector<std::string> fewer_trials(const ReportData& data) {
+  std::vector<std::string> sentences;
+  for (const Arm& base : data.tuning_arms) {
+    if (data.baseline != base.stack) continue;
+    const Arm* most = &base;
+    for (const Arm& arm : data.tuning_arms)
+      if (arm.model == base.model && arm.points.size() > most->points.size()) most = &arm;
+    if (most != &base)
+      sentences.push_back(
+          fmt::format("On {} the baseline {} was tuned with {} trials and {} with {}: the comparison favours {}.",
+                      visible(data.models[base.model]), visible(data.stacks[base.stack]), base.points.size(),
+                      visible(data.stacks[most->stack]), most->points.size(), visible(data.stacks[most->stack])));
+  }
+  return sentences;
 }
 
 std::string learning_rates(const RunRecord& run) {

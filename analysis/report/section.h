@@ -2,6 +2,7 @@
 // A section of a report: reads the sweep's data, returns text, tables and figures.
 
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -27,15 +28,25 @@ std::span<const Section> sections();
 
 // One function a file in analysis/report/sections.
 Content verdict_section(const SectionInput& input);
+Content fairness_section(const SectionInput& input);
 Content main_table_section(const SectionInput& input);
+Content ablation_section(const SectionInput& input);
 Content learning_rate_section(const SectionInput& input);
 Content curves_section(const SectionInput& input);
+Content time_to_target_section(const SectionInput& input);
+Content cost_section(const SectionInput& input);
 Content spectra_section(const SectionInput& input);
+Content equivariance_section(const SectionInput& input);
+Content routing_section(const SectionInput& input);
+Content failures_section(const SectionInput& input);
 Content all_runs_section(const SectionInput& input);
 Content method_section(const SectionInput& input);
 
 /// The verdict as one quotable paragraph.
 std::string verdict_text(const SectionInput& input);
+
+/// A sentence for each model on which the baseline has fewer trials (points of its grid) than another stack.
+std::vector<std::string> fewer_trials(const ReportData& data);
 
 // Shared by sections.
 std::string learning_rates(const RunRecord& run);                    ///< "default 0.003, matrix 0.02"

@@ -41,8 +41,8 @@ tbody tr + tr > * { border-top: 1px solid var(--rule); }
 tbody tr:last-child > * { border-bottom: 1.5px solid var(--ink); }
 .n { text-align: right; }
 td:not(.n) { max-width: 22rem; overflow-wrap: anywhere; }
-#table-main td:last-child, #table-runs td:last-child, #table-environment td, #table-settings td, #table-corpus td { white-space: normal; min-width: 12rem; max-width: 40rem; }
-#table-runs th[scope=row] { font-family: var(--mono); font-size: .8rem; }
+#table-main td:last-child, #table-runs td:last-child, #table-fairness td:last-child, #table-ablation td:last-child, #table-failures td:last-child, #table-environment td, #table-settings td, #table-corpus td { white-space: normal; min-width: 12rem; max-width: 40rem; }
+#table-runs th[scope=row], #table-failures th[scope=row] { font-family: var(--mono); font-size: .8rem; }
 .stack { white-space: nowrap; }
 .swatch { width: .62em; height: .62em; margin-right: .5em; }
 .note { color: var(--soft); font-size: .85rem; line-height: 1.5; margin: .6rem 0 0; max-width: 44rem; }
@@ -62,6 +62,8 @@ footer { margin-top: 4rem; border-top: 1px solid var(--rule); color: var(--soft)
   body { padding-top: 2rem; }
   h1 { font-size: 1.6rem; }
   p.lead { font-size: 1.06rem; }
+  #table-fairness :is(th, td) { white-space: normal; }
+  #table-fairness td:last-child { min-width: 9rem; }
 }
 @media print {
   @page { size: A4; margin: 18mm 16mm; }

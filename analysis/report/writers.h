@@ -23,11 +23,15 @@ struct Document {
   std::optional<std::size_t> baseline;     ///< index of the stack, for colours
   std::vector<std::string> stacks;         ///< names, for keys of figures
   std::map<std::string, std::string> svg;  ///< inline SVG by figure id; empty without figures
+  bool links_csv = true, links_markdown = true;  ///< whether these files stand beside the document
 };
 
 std::string write_html(const Document& document);
 std::string write_markdown(const Document& document);
 std::string write_csv(const Table& table);
+
+/// A float with a booktabs tabular, for \input in a paper. Hidden columns are left out.
+std::string write_latex(const Table& table);
 
 /// A table in plain text with aligned columns, for terminals.
 std::string write_text(const Table& table);

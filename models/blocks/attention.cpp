@@ -6,10 +6,11 @@
 
 #include <limits>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 #include "models/blocks/fused_attention.h"
-#include "models/kernels/fused.h"
+#include "models/kernels/fused.inc"
 
 namespace equisweep {
 namespace {
@@ -76,12 +77,27 @@ bool prefer_flash(const at::Tensor& q, const at::Tensor& sinks) {
   return q.is_cuda() ? q.scalar_type() != at::kDouble : q.scalar_type() == at::kFloat;
 }
 
+thread_local RecordAttentionPeaks* recorder = nullptr;
+
+/// [H]: the largest score of each query head.
+at::Tensor largest_scores(const at::Tensor& q_BHTC, const at::Tensor& k_BGTC, double scale, std::int64_t window) {
+  const auto B = q_BHTC.size(0), H = q_BHTC.size(1), T = q_BHTC.size(2), C = q_BHTC.size(3), G = k_BGTC.size(1), R = H / G;
+  const at::Tensor mask = cached_mask(T, window, R, at::kFloat, q_BHTC.device()).expand({B * G, R * T, T});
+  const at::Tensor q = q_BHTC.reshape({B * G, R * T, C}).to(at::kFloat), k = k_BGTC.reshape({B * G, T, C}).to(at::kFloat);
+  return at::baddbmm(mask, q, k.transpose(1, 2), 1, scale).view({B, H, T * T}).amax(-1).amax(0);
+}
+
 }  // namespace
+
+RecordAttentionPeaks::RecordAttentionPeaks() : outer_(std::exchange(recorder, this)) {}
+RecordAttentionPeaks::~RecordAttentionPeaks() { recorder = outer_; }
 
 at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::Tensor& v_BTGC, double scale,
                   std::int64_t window, const at::Tensor& sinks_H) {
   const auto B = q_BTHC.size(0), T = q_BTHC.size(1), H = q_BTHC.size(2), C = q_BTHC.size(3), G = k_BTGC.size(2), R = H / G;
   const bool sliding = window > 0 && window < T;
+  if (recorder != nullptr)
+    recorder->peaks_.push_back(largest_scores(q_BTHC.transpose(1, 2), k_BTGC.transpose(1, 2), scale, sliding ? window : 0));
   if (fusable(q_BTHC)) return fused_attention(q_BTHC, k_BTGC, v_BTGC, scale, sliding ? window : 0, sinks_H);
   const at::Tensor q = q_BTHC.transpose(1, 2), k = k_BTGC.transpose(1, 2), v = v_BTGC.transpose(1, 2);
   if (prefer_flash(q, sinks_H)) {

@@ -44,4 +44,20 @@ class Attention {
 at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::Tensor& v_BTGC, double scale,
                   std::int64_t window, const at::Tensor& sinks_H = {});
 
+/// While it lives, every attend() of this thread also writes down max over batch and visible pairs of scale q . k, [H].
+class RecordAttentionPeaks {
+ public:
+  RecordAttentionPeaks();
+  ~RecordAttentionPeaks();
+  RecordAttentionPeaks(const RecordAttentionPeaks&) = delete;
+  RecordAttentionPeaks& operator=(const RecordAttentionPeaks&) = delete;
+  /// In the order of the calls.
+  const std::vector<at::Tensor>& peaks() const { return peaks_; }
+
+ private:
+  friend at::Tensor attend(const at::Tensor&, const at::Tensor&, const at::Tensor&, double, std::int64_t, const at::Tensor&);
+  std::vector<at::Tensor> peaks_;
+  RecordAttentionPeaks* outer_;
+};
+
 }  // namespace equisweep

@@ -5,7 +5,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "models/kernels/fused.h"
+#include "models/kernels/fused.inc"
 #include "models/kernels/gemm.h"
 
 namespace equisweep {

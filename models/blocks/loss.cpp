@@ -7,7 +7,7 @@
 #include <algorithm>
 
 #include "models/blocks/precision.h"
-#include "models/kernels/fused.h"
+#include "models/kernels/fused.inc"
 
 namespace equisweep {
 namespace {

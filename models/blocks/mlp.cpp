@@ -3,7 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "models/kernels/fused.h"
+#include "models/kernels/fused.inc"
 
 namespace equisweep {
 namespace {

@@ -11,7 +11,7 @@
 #include "models/blocks/linear.h"
 #include "models/blocks/mlp.h"
 #include "models/blocks/precision.h"
-#include "models/kernels/fused.h"
+#include "models/kernels/fused.inc"
 
 namespace equisweep {
 namespace {

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "models/kernels/fused.h"
+#include "models/kernels/fused.inc"
 
 #include "models/blocks/precision.h"
 

@@ -8,7 +8,7 @@
 #include <mutex>
 #include <numbers>
 
-#include "models/kernels/fused.h"
+#include "models/kernels/fused.inc"
 
 namespace equisweep {
 namespace {

@@ -17,17 +17,27 @@ using AddCommand = void (*)(CLI::App& program, Action& action);
 
 void add_audit(CLI::App& program, Action& action);
 void add_cancel(CLI::App& program, Action& action);
+void add_clean(CLI::App& program, Action& action);
+void add_compare(CLI::App& program, Action& action);
 void add_data(CLI::App& program, Action& action);
 void add_doctor(CLI::App& program, Action& action);
 void add_exec(CLI::App& program, Action& action);
+void add_explain(CLI::App& program, Action& action);
 void add_export_hf(CLI::App& program, Action& action);
+void add_logs(CLI::App& program, Action& action);
+void add_ls(CLI::App& program, Action& action);
 void add_models(CLI::App& program, Action& action);
 void add_plan(CLI::App& program, Action& action);
 void add_report(CLI::App& program, Action& action);
 void add_retry(CLI::App& program, Action& action);
+void add_rerun(CLI::App& program, Action& action);
 void add_rules(CLI::App& program, Action& action);
 void add_run(CLI::App& program, Action& action);
+void add_sql(CLI::App& program, Action& action);
+void add_status(CLI::App& program, Action& action);
+void add_sync(CLI::App& program, Action& action);
 void add_validate(CLI::App& program, Action& action);
+void add_watch(CLI::App& program, Action& action);
 
 /// The named stacks: `equisweep rules --stacks`.
 ExitCode print_named_stacks(bool json);

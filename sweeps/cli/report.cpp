@@ -1,6 +1,7 @@
 #include "analysis/report/report.h"
 
 #include <cstdio>
+#include <map>
 
 #include "sweeps/cli/command.h"
 #include "sweeps/sweep_folder.h"
@@ -11,27 +12,53 @@ namespace {
 struct Options {
   std::string sweep;
   std::filesystem::path results, out;
+  std::vector<std::string> formats;
+  bool strict = false;
 };
+
+const std::map<std::string, ReportFormat> kFormats = {{"html", ReportFormat::html},
+                                                      {"md", ReportFormat::markdown},
+                                                      {"csv", ReportFormat::csv},
+                                                      {"latex", ReportFormat::latex}};
 
 ExitCode report(const Options& options) {
   const std::filesystem::path folder = find_sweep(options.results, options.sweep);
   const std::filesystem::path out = options.out.empty() ? folder / "report" : options.out;
-  write_report(folder / "sweep.db", out);
-  fmt::print("{}\n{}\n", report_summary(folder / "sweep.db"), (out / "index.html").string());
+  ReportOptions report_options;
+  if (!options.formats.empty()) report_options.formats.clear();
+  for (const std::string& format : options.formats) report_options.formats.insert(kFormats.at(format));
+  if (options.strict) {
+    const auto objections = report_objections(folder / "sweep.db");
+    for (const std::string& line : objections) fmt::print(stderr, "{}\n", printable(line, 1000));
+    if (!objections.empty())
+      throw Error("no report is written: the lines above are missing or unfair (without --strict they are its checklist)",
+                  ExitCode::report_refused);
+  }
+  write_report(folder / "sweep.db", out, report_options);
+  const bool page = report_options.formats.contains(ReportFormat::html);
+  fmt::print("{}\n{}\n", report_summary(folder / "sweep.db"), (page ? out / "index.html" : out).string());
   return ExitCode::ok;
 }
 
 }  // namespace
 
 void add_report(CLI::App& program, Action& action) {
-  CLI::App* command = program.add_subcommand("report",
-                                             "Writes the report of a sweep: index.html, report.md, tables and figures, all "
-                                             "from its database. A running sweep can be reported too.\n\n"
-                                             "  equisweep report demo                    results/demo/report/index.html\n"
-                                             "  equisweep report results/demo --out demo-report\n");
+  CLI::App* command =
+      program.add_subcommand("report",
+                             "Writes the report of a sweep: index.html, report.md, tables and figures, all "
+                             "from its database. A running sweep can be reported too.\n\n"
+                             "  equisweep report demo                    results/demo/report/index.html\n"
+                             "  equisweep report results/demo --out demo-report\n"
+                             "  equisweep report demo --strict           exit 4 where a claim would not hold\n"
+                             "  equisweep report demo --format latex,csv only tables for a paper, and figures\n");
   auto options = std::make_shared<Options>();
   command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
   command->add_option("--out", options->out, "folder to write; default: report/ in the sweep's folder");
+  command->add_option("--format", options->formats, "what to write; default: all")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"html", "md", "csv", "latex"}));
+  command->add_flag("--strict", options->strict,
+                    "write nothing and exit 4 if a question of the fairness checklist fails, and say which");
   add_results_option(*command, options->results);
   command->callback([&action, options] { action = [options] { return report(*options); }; });
 }

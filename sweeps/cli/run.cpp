@@ -5,6 +5,7 @@
 
 #include "core/data/corpus.h"
 #include "sweeps/cli/command.h"
+#include "sweeps/cli/resources.h"
 #include "sweeps/file/spec.h"
 #include "sweeps/initial_weights.h"
 #include "sweeps/launcher/local.h"
@@ -68,10 +69,15 @@ ExitCode show(const SweepSpec& spec, const std::vector<Job>& jobs, const Options
 
 ExitCode run(const Options& options) {
   const SweepSpec spec = read_sweep_file(options.file, options.sets);
-  const std::vector<Job> jobs = expand(spec), chosen = select(spec, jobs, options.only);
-  const std::vector<Device> devices =
-      find_devices(machine(cuda_device_count()), {.jobs = options.jobs, .gpus = options.gpus}, chosen.size());
+  const std::filesystem::path folder = sweep_folder(options.results, spec.name);
+  const SweepPlan plan = make_plan(spec, spec.tune ? recorded_results(folder) : TuneResults{});
+  const std::vector<Job>& jobs = plan.jobs;
+  const std::vector<Job> chosen = select(spec, jobs, options.only);
+  const std::vector<Device> devices = devices_for(spec, options.jobs, options.gpus, chosen.size());
   if (options.dry_run) return show(spec, chosen, options, devices);
+  require_gpu(spec, options.gpus, devices);
+  for (const std::string& change : plan_changes(recorded_jobs(folder), jobs)) fmt::print(stderr, "changed: {}\n", change);
+  for (const std::string& note : tuning_notes(plan.tunings)) fmt::print(stderr, "note: {}\n", note);
   std::filesystem::create_directories(options.results);
   prepare_corpora(chosen, spec.init_from, corpora_folder(options.results));
 
@@ -83,8 +89,24 @@ ExitCode run(const Options& options) {
     run_options.only.emplace();
     for (const Job& job : chosen) run_options.only->insert(job.id);
   }
+  if (spec.tune) {
+    run_options.replan = [&](const TuneResults& results) {
+      std::vector<Job> all = expand(spec, results);
+      if (run_options.only)  // what --only selects among the jobs that were not known before
+        for (const Job& job : all)
+          if (is_selected(spec, job, options.only)) run_options.only->insert(job.id);
+      return all;
+    };
+  }
+  run_options.retry.max = spec.retry.max;
+  run_options.retry.on = spec.retry.on;
+  run_options.timeout = spec.resources.minutes.value_or(0) * 60;
+  run_options.checkpoint = {
+      .every = spec.checkpoint.every, .minutes = spec.checkpoint.minutes, .keep = spec.checkpoint.keep};
   run_options.meta = {{"name", spec.name},
                       {"notes", spec.notes},
+                      {"tags", nlohmann::json(spec.tags).dump()},
+                      {"report", spec.report.dump()},
                       {"file", spec.text},
                       {"set", nlohmann::json(options.sets).dump()},
                       {"provenance", provenance().dump()}};

@@ -10,9 +10,10 @@ namespace {
 /// "lr 0.02", or by architecture "lr qwen3 0.02, olmoe 0.005".
 std::string in_words(const StackOption& option) {
   std::string text = option.path;
-  const nlohmann::json& value = option.values[0];
-  if (!value.is_object()) return text + " " + (value.is_string() ? value.get<std::string>() : value.dump());
-  for (const auto& [architecture, own] : value.begin()->items())
+  const nlohmann::json* each = option.values[0].each();
+  if (const nlohmann::json value = option.values[0].as_written(); !each)
+    return text + " " + (value.is_string() ? value.get<std::string>() : value.dump());
+  for (const auto& [architecture, own] : each->items())
     text += fmt::format("{}{} {}", text == option.path ? " " : ", ", architecture, own.dump());
   return text;
 }
@@ -27,8 +28,8 @@ ExitCode print_named_stacks(bool json) {
     for (const StackEntry& entry : info.stack.entries) {
       std::vector<std::string> parts;
       for (const StackOption& option : entry.options) {
-        entries[entry.name][option.path] = option.values[0];
-        parts.push_back(option.path == "rule" ? option.values[0].get<std::string>() : in_words(option));
+        entries[entry.name][option.path] = option.values[0].as_written();
+        parts.push_back(option.path == "rule" ? option.values[0].as_written().get<std::string>() : in_words(option));
       }
       if (!json) fmt::print("    {:<16} {}\n", entry.name, join(parts, "; "));
     }

@@ -56,10 +56,8 @@ class StackChecker {
 
  private:
   static bool has_value(const StackEntry& entry, std::string_view architecture) {
-    return std::all_of(entry.options.begin(), entry.options.end(), [&](const StackOption& option) {
-      const json& first = option.values[0];
-      return !first.is_object() || first.begin().value().contains(architecture);
-    });
+    return std::all_of(entry.options.begin(), entry.options.end(),
+                       [&](const StackOption& option) { return option.values[0].value_for(architecture) != nullptr; });
   }
 
   /// One complete entry of each kind, by kind; empty where a problem was reported or there are too many to look at now.

@@ -14,9 +14,16 @@
 
 namespace equisweep {
 
-/// Every key of a sweep file. `grid` has the fields of one value each; each of them may also be a list. `stacks` and `model`
-/// are maps without fields here (their keys are names of stacks, and dimensions).
+/// The largest seed: every integer up to it is exact in a double.
+inline constexpr double kMaxSeed = 9007199254740991;  // 2^53 - 1
+
+/// Every key of a sweep file. Fields of one value that takes_list() are the fields of each value. `stacks` and `model` are
+/// maps without fields here (their keys are names of stacks, and dimensions).
 std::span<const Field> sweep_fields();
+
+/// Whether the value at `path` ("grid.seed", "tags") is one value or a list of values. `exclude` and `include` are lists of
+/// maps.
+bool takes_list(std::string_view path);
 
 /// Reports every key of `map` that is not in `fields`, with the nearest name.
 void check_keys(const Node& map, std::span<const Field> fields, const std::string& path, Problems& problems);
@@ -37,5 +44,9 @@ std::string join_path(const std::string& path, std::string_view key);
 
 /// The tables of docs/sweep-file.md, in Markdown.
 std::string sweep_file_reference();
+
+/// The JSON schema of sweep files (draft 2020-12), for editors. What it accepts can still be refused: it knows single
+/// values, not how they fit together.
+nlohmann::json sweep_file_schema();
 
 }  // namespace equisweep

@@ -16,8 +16,7 @@ using nlohmann::json;
 namespace {
 
 const std::vector<std::string> kAxes = {"model", "stack", "lr_scale", "seed"};
-constexpr double kMaxSeed = 9007199254740991;  // 2^53 - 1
-constexpr std::size_t kMaxRows = 100'000;
+constexpr std::size_t kMaxRows = 100'000, kMaxSelections = 1000;
 
 const Field& axis_field(std::string_view axis) { return *find_field(find_field(sweep_fields(), "grid")->fields, axis); }
 
@@ -28,8 +27,18 @@ std::vector<json> values_of_axis(const std::vector<StackSpec>& stacks, std::stri
     for (const StackEntry& entry : stack.entries)
       for (const StackOption& option : entry.options)
         if (option.values.size() > 1 && fmt::format("{}.{}", entry.name, option.path) == path)
-          values.insert(values.end(), option.values.begin(), option.values.end());
+          for (const OptionValue& value : option.values) values.push_back(value.as_written());
   return values;
+}
+
+/// The paths of the axes of `stacks`.
+std::vector<std::string> axis_names(const std::vector<StackSpec>& stacks) {
+  std::vector<std::string> names;
+  for (const StackSpec& stack : stacks)
+    for (const StackEntry& entry : stack.entries)
+      for (const StackOption& option : entry.options)
+        if (option.values.size() > 1) names.push_back(fmt::format("{}.{}", entry.name, option.path));
+  return names;
 }
 
 class GridReader {
@@ -105,6 +114,7 @@ class GridReader {
 
   bool is_stack(const json& name, const SourcePosition& where, const std::string& path) {
     const auto text = name.get<std::string>();
+    if (stack_names_.empty()) return true;  // `stacks` could not be read: a problem of its own
     if (std::find(stack_names_.begin(), stack_names_.end(), text) != stack_names_.end()) return true;
     problems_.add(where, fmt::format("{}: '{}' is no stack of this file", path, printable(text, 60)),
                   "one of: " + join(stack_names_), nearest_name(text, stack_names_));
@@ -168,6 +178,11 @@ class GridReader {
       problems_.add(member->value.where, fmt::format("{}: {} is not a list of maps", key, describe(member->value)), allowed);
       return;
     }
+    if (member->value.items.size() > kMaxSelections) {
+      problems_.add(member->value.where, fmt::format("{}: {} maps", key, member->value.items.size()),
+                    fmt::format("at most {}", kMaxSelections));
+      return;
+    }
     for (const Node& item : member->value.items) {
       if (item.kind == NodeKind::broken) continue;
       if (item.kind != NodeKind::map || item.members.empty()) {
@@ -185,7 +200,7 @@ class GridReader {
     if (std::find(kAxes.begin(), kAxes.end(), m.key) != kAxes.end()) {
       read_axis(m.key, m.value, path, selection);
       if (key == "exclude" && m.key == "model" && selection.model) {
-        const std::vector<std::string> models = names_in(grid, "model");
+        const std::vector<std::string> models = axis_values(grid).models;
         if (std::find(models.begin(), models.end(), *selection.model) == models.end())
           problems_.add(m.value.where, fmt::format("{}: '{}' is no model of this sweep", path, *selection.model),
                         "one of: " + join(models), nearest_name(*selection.model, models));
@@ -195,10 +210,7 @@ class GridReader {
     const std::vector<json> values = values_of_axis(stacks_, m.key);
     if (values.empty()) {
       std::vector<std::string> names = kAxes;
-      for (const StackSpec& stack : stacks_)
-        for (const StackEntry& entry : stack.entries)
-          for (const StackOption& option : entry.options)
-            if (option.values.size() > 1) names.push_back(fmt::format("{}.{}", entry.name, option.path));
+      for (std::string& name : axis_names(stacks_)) names.push_back(std::move(name));
       problems_.add(m.where, fmt::format("{}: '{}' is no axis of this sweep", key, printable(m.key, 60)), join(names),
                     nearest_name(m.key, names));
       return;
@@ -223,13 +235,29 @@ class GridReader {
   std::vector<std::string> stack_names_;
 };
 
-void add_once(std::vector<std::string>& names, const std::string& name) {
-  if (std::find(names.begin(), names.end(), name) == names.end()) names.push_back(name);
+/// `list`, then what rows of `zip` and of `include` name beside it, each once.
+template <typename T>
+std::vector<T> values_in(const Grid& grid, const std::vector<T>& list, std::optional<T> Selection::*own) {
+  std::vector<T> all = list;
+  std::set<T> seen(list.begin(), list.end());
+  for (const auto* rows : {&grid.zip, &grid.include})
+    for (const Selection& row : *rows)
+      if (const auto& value = row.*own; value && seen.insert(*value).second) all.push_back(*value);
+  return all;
 }
 
 [[noreturn]] void refuse_selection(std::string_view text, const std::string& what, const std::string& allowed,
                                    const std::string& nearest = "") {
   throw UsageError({Problem{{"--only " + printable(text, 80), 0, 0}, what, allowed, nearest}});
+}
+
+/// A value of a stack's own axis as --only writes it.
+json scalar_of(std::string_view value) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (error == std::errc{} && end == value.data() + value.size()) return number;
+  if (value == "true" || value == "false") return value == "true";
+  return std::string(value);
 }
 
 double number_of(std::string_view text, std::string_view value) {
@@ -247,14 +275,11 @@ Grid read_grid(const Node& root, const std::vector<StackSpec>& stacks, const std
   return GridReader(root, stacks, model, problems).read();
 }
 
-std::vector<std::string> names_in(const Grid& grid, std::string_view axis) {
-  const bool model = axis == "model";
-  std::vector<std::string> names;
-  for (const std::string& name : model ? grid.models : grid.stacks) add_once(names, name);
-  for (const auto* rows : {&grid.zip, &grid.include})
-    for (const Selection& row : *rows)
-      if (const auto& name = model ? row.model : row.stack) add_once(names, *name);
-  return names;
+AxisValues axis_values(const Grid& grid) {
+  return {.models = values_in(grid, grid.models, &Selection::model),
+          .stacks = values_in(grid, grid.stacks, &Selection::stack),
+          .lr_scales = values_in(grid, grid.lr_scales, &Selection::lr_scale),
+          .seeds = values_in(grid, grid.seeds, &Selection::seed)};
 }
 
 Selection read_selection(std::string_view text, const SweepSpec& spec) {
@@ -268,7 +293,8 @@ Selection read_selection(std::string_view text, const SweepSpec& spec) {
     const std::string_view value = equals == part.npos ? "" : part.substr(equals + 1);
     if (value.empty()) refuse_selection(text, "no key=value", "e.g. model=qwen3-nano,stack=muon,seed=0");
     if (key == "model" || key == "stack") {
-      const std::vector<std::string> names = names_in(spec.grid, key);
+      const AxisValues all = axis_values(spec.grid);
+      const std::vector<std::string>& names = key == "model" ? all.models : all.stacks;
       if (std::find(names.begin(), names.end(), value) == names.end())
         refuse_selection(text, fmt::format("'{}' is no {} of this sweep", printable(value, 60), key),
                          "one of: " + join(names), nearest_name(std::string(value), names));
@@ -280,11 +306,20 @@ Selection read_selection(std::string_view text, const SweepSpec& spec) {
       if (!(seed >= 0 && seed <= kMaxSeed) || seed != std::floor(seed))
         refuse_selection(text, "that is no seed", "e.g. seed=0");
       selection.seed = static_cast<std::int64_t>(seed);
-    } else if (key.find('.') != std::string::npos) {
-      selection.axes[key] = number_of(text, value);
+    } else if (key == "phase" && spec.tune) {
+      static const std::vector<std::string> phases = {"tune", "confirm"};
+      if (std::find(phases.begin(), phases.end(), value) == phases.end())
+        refuse_selection(text, fmt::format("'{}' is no phase", printable(value, 60)), "one of: " + join(phases),
+                         nearest_name(value, phases));
+      selection.phase = std::string(value);
+    } else if (const std::vector<std::string> axes = axis_names(spec.stacks);
+               std::find(axes.begin(), axes.end(), key) != axes.end()) {
+      selection.axes[key] = scalar_of(value);
     } else {
-      refuse_selection(text, fmt::format("unknown key '{}'", printable(key, 60)),
-                       join(kAxes) + ", or an axis of a stack such as embedding.lr", nearest_name(key, kAxes));
+      std::vector<std::string> names = kAxes;
+      if (spec.tune) names.push_back("phase");
+      names.insert(names.end(), axes.begin(), axes.end());
+      refuse_selection(text, fmt::format("unknown key '{}'", printable(key, 60)), join(names), nearest_name(key, names));
     }
   }
   return selection;

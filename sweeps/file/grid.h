@@ -12,8 +12,13 @@ namespace equisweep {
 Grid read_grid(const Node& root, const std::vector<StackSpec>& stacks, const std::optional<std::string>& model,
                Problems& problems);
 
-/// The names of `axis` ("model" or "stack") that any point of the grid has, in the order of their first appearance.
-std::vector<std::string> names_in(const Grid& grid, std::string_view axis);
+/// Every value of each axis that any point of the grid has, in the order of first appearance: the lists, `zip`, `include`.
+struct AxisValues {
+  std::vector<std::string> models, stacks;
+  std::vector<double> lr_scales;
+  std::vector<std::int64_t> seeds;
+};
+AxisValues axis_values(const Grid& grid);
 
 /// "model=qwen3-nano,stack=muon,seed=0" of --only, against the points of `spec`; an axis of a stack is named by its path, as
 /// in "embedding.lr=0.1". Throws UsageError on unknown keys or names.

@@ -27,11 +27,12 @@ void add_rows(std::string& out, std::span<const Field> fields, const std::string
   for (const Field& field : fields) {
     const bool map = field.kind == FieldKind::map;
     const std::string own = join_path(path, field.name);
-    const bool list = own == "exclude" || own == "include";
-    const std::string values = list                    ? "a list of maps"
-                               : map                   ? "a map"
-                               : field.name == "model" ? "a name that `equisweep models` lists"  // too many for a table
-                                                       : in_table(allowed_values(field));
+    const bool rows = own == "exclude" || own == "include";
+    std::string values = rows                    ? "a list of maps"
+                         : map                   ? "a map"
+                         : field.name == "model" ? "a name that `equisweep models` lists"  // too many for a table
+                                                 : in_table(allowed_values(field));
+    if (takes_list(own)) values += own.starts_with("zip.") ? ", in a list" : ", or a list";
     out += fmt::format("| `{}` | {} | {} | {} |\n", own, values,
                        map && field.default_json == "{}" ? "see its keys" : default_of(field), in_table(field.doc));
     add_rows(out, field.fields, own);

@@ -11,6 +11,7 @@
 #include "sweeps/file/grammar.h"
 #include "sweeps/file/grid.h"
 #include "sweeps/file/reader.h"
+#include "sweeps/file/settings.h"
 #include "sweeps/file/stacks.h"
 #include "sweeps/initial_weights.h"
 #include "sweeps/plan.h"
@@ -20,6 +21,8 @@ namespace equisweep {
 using nlohmann::json;
 
 namespace {
+
+constexpr std::size_t kMaxStacks = 1000;
 
 const Field& field(std::string_view name) { return *find_field(sweep_fields(), name); }
 
@@ -159,6 +162,7 @@ class SpecReader {
     read_init_from(spec);
     const bool stacks_given = read_all_stacks();
     read_points(spec, stacks_given);
+    read_settings(root_, spec, problems_);
     check_routers(spec);
     return spec;
   }
@@ -169,7 +173,8 @@ class SpecReader {
   /// What is switched off is the same job as what is not there.
   static void leave_out_what_is_off(SweepSpec& spec) {
     if (!spec.train.is_object()) return;
-    if (spec.train.value("recompute", json()) == false) spec.train.erase("recompute");
+    for (const char* key : {"recompute", "deterministic"})
+      if (spec.train.value(key, json()) == false) spec.train.erase(key);
     if (spec.train.contains("router") && spec.train["router"].value("balance_loss", 1.0) == 0 &&
         spec.train["router"].value("z_loss", 1.0) == 0)
       spec.train.erase("router");
@@ -192,7 +197,7 @@ class SpecReader {
   }
 
   std::vector<ModelSpec> read_all_models(const Grid& grid) {
-    const std::vector<std::string> names = names_in(grid, "model");
+    const std::vector<std::string> names = axis_values(grid).models;
     if (!root_.find("init_from")) return read_models(root_, names, problems_);
     const Member* overrides = root_.find("model");
     if (overrides && !grid.models_named)
@@ -239,6 +244,11 @@ class SpecReader {
                     "e.g. {adamw: {default: {rule: adamw, lr: 3e-3}}}");
       return false;
     }
+    if (stacks->value.members.size() > kMaxStacks) {
+      problems_.add(stacks->where, fmt::format("stacks: {} of them", stacks->value.members.size()),
+                    fmt::format("at most {}", kMaxStacks));
+      return false;
+    }
     stacks_ = read_stacks(stacks->value, problems_);
     return true;
   }
@@ -252,7 +262,7 @@ class SpecReader {
   }
 
   void choose_stacks(SweepSpec& spec) {
-    const std::vector<std::string> running = names_in(spec.grid, "stack");
+    const std::vector<std::string> running = axis_values(spec.grid).stacks;
     for (const std::string& name : running)
       for (const StackSpec& stack : stacks_)
         if (stack.name == name) spec.stacks.push_back(stack);

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,14 +15,35 @@
 
 #include "core/error.h"
 #include "core/role.h"
+#include "core/run_state.h"
 
 namespace equisweep {
 
-/// An option of a stack entry with every value that it takes; several values make it an axis of its stack. A value that
-/// depends on the architecture is the object {"by_architecture": {"qwen3": ..., ...}}.
+/// A value of an option: the same for every model, or one for each architecture.
+class OptionValue {
+ public:
+  static constexpr std::string_view kKey = "by_architecture";
+
+  explicit OptionValue(nlohmann::json value) : value_(std::move(value)) {}
+  /// `values` is an object by name of architecture.
+  static OptionValue by_architecture(nlohmann::json values);
+
+  /// The value for a model of `architecture`; nullptr where none is given.
+  const nlohmann::json* value_for(std::string_view architecture) const;
+  /// The object of values by architecture; nullptr where one value serves all.
+  const nlohmann::json* each() const { return by_architecture_ ? &value_ : nullptr; }
+  /// As it stands in a sweep file: the value, or {"by_architecture": {...}}.
+  nlohmann::json as_written() const;
+
+ private:
+  nlohmann::json value_;
+  bool by_architecture_ = false;
+};
+
+/// An option of a stack entry with every value that it takes; several values make it an axis of its stack.
 struct StackOption {
   std::string path;  ///< within the entry: "lr", "polar.steps"
-  std::vector<nlohmann::json> values;
+  std::vector<OptionValue> values;
 };
 
 struct StackEntry {
@@ -51,6 +73,7 @@ struct ModelSpec {
 struct Selection {
   SourcePosition where = {};
   std::optional<std::string> model = {}, stack = {};
+  std::optional<std::string> phase = {};  ///< tune or confirm; of --only alone
   std::optional<double> lr_scale = {};
   std::optional<std::int64_t> seed = {};
   nlohmann::json axes = nlohmann::json::object();  ///< values of the stack's own axes by path: {"embedding.lr": 0.1}
@@ -67,10 +90,43 @@ struct Grid {
   bool models_named = false;  ///< the file names models, though init_from says what the model is
 };
 
+/// `tune`: every point of the grid runs on `seeds`, and the best of each (model, stack) on `confirm_seeds` (sweeps/tune.h).
+struct TuneSpec {
+  std::vector<std::int64_t> seeds, confirm_seeds;  ///< no seed is in both
+  std::int64_t extend = 0;                         ///< how often the grid may grow at an edge where the best lies
+};
+
+/// `retry`: which ends of an attempt are followed by another attempt.
+struct RetrySpec {
+  int max = 0;  ///< further attempts of a job
+  std::set<RunState> on = {};
+};
+
+/// `checkpoint`: how often a run is saved, and how many of the last are kept.
+struct CheckpointSpec {
+  std::optional<std::int64_t> every = {};  ///< steps; none: by time alone
+  double minutes = 10;
+  std::int64_t keep = 2;
+};
+
+/// `resources`: what a job is given. None of it is part of a job.
+struct ResourcesSpec {
+  std::optional<int> gpus = {};        ///< 1: a GPU is needed, 0: the CPU is used; none: a GPU where there is one
+  int slots_per_gpu = 1;               ///< jobs that share a GPU
+  std::optional<int> threads = {};     ///< CPU threads of a job; none: the cores are divided among the slots
+  std::optional<double> minutes = {};  ///< longest time of an attempt, which then ends as `timeout`
+};
+
 struct SweepSpec {
   std::string name, notes;
+  std::vector<std::string> tags;
   nlohmann::json data, train, schedule, log, stop;  ///< complete
   nlohmann::json init_from;                         ///< {path, content} (sweeps/initial_weights.h), or null
+  std::optional<TuneSpec> tune;                     ///< grid.seeds are then its seeds
+  RetrySpec retry;
+  CheckpointSpec checkpoint;
+  ResourcesSpec resources;
+  nlohmann::json report;  ///< {title, figures}, complete
   Grid grid;
   std::vector<ModelSpec> models;  ///< each that a point names
   std::vector<StackSpec> stacks;  ///< each that a point names

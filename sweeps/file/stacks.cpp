@@ -32,7 +32,6 @@ const Field& rule_field() {
 }
 
 constexpr std::string_view kBuiltin = "builtin/";
-constexpr std::string_view kByArchitecture = "by_architecture";
 
 /// A stack with its parents folded in: entry -> the map that counts.
 struct Merged {
@@ -207,7 +206,7 @@ class StackReader {
     if (chosen.empty()) return std::nullopt;  // what is allowed depends on the rule
     for (const Member& m : node.members) {
       if (m.key == "rule") {
-        entry.options.push_back({"rule", chosen});
+        entry.options.push_back({"rule", std::vector<OptionValue>(chosen.begin(), chosen.end())});
         continue;
       }
       std::vector<StackOption> first;
@@ -247,12 +246,12 @@ class StackReader {
       return good;
     }
     const std::string own = join_path(path, m.key);
-    std::vector<json> values;
-    if (m.value.kind == NodeKind::map && m.value.members.size() == 1 && m.value.members[0].key == kByArchitecture) {
-      if (json value = read_by_architecture(m.value.members[0].value, *field, own); !value.empty())
-        values.push_back({{kByArchitecture, std::move(value)}});
+    std::vector<OptionValue> values;
+    if (m.value.kind == NodeKind::map && m.value.members.size() == 1 && m.value.members[0].key == OptionValue::kKey) {
+      if (json each = read_by_architecture(m.value.members[0].value, *field, own); !each.empty())
+        values.push_back(OptionValue::by_architecture(std::move(each)));
     } else {
-      values = read_values(m.value, *field, own, problems_);
+      for (json& value : read_values(m.value, *field, own, problems_)) values.emplace_back(std::move(value));
     }
     if (values.empty()) return false;
     out.push_back({option, std::move(values)});
@@ -263,7 +262,7 @@ class StackReader {
   json read_by_architecture(const Node& node, const Field& field, const std::string& path) {
     if (node.kind == NodeKind::broken) return {};
     const std::vector<std::string> names = architecture_names();
-    const std::string own = join_path(path, kByArchitecture), allowed = "a value for each of: " + join(names);
+    const std::string own = join_path(path, OptionValue::kKey), allowed = "a value for each of: " + join(names);
     if (node.kind != NodeKind::map || node.members.empty()) {
       problems_.add(node.where, fmt::format("{}: {} is not a map of values", own, describe(node)), allowed);
       return {};
@@ -292,6 +291,20 @@ class StackReader {
 };
 
 }  // namespace
+
+OptionValue OptionValue::by_architecture(json values) {
+  OptionValue value(std::move(values));
+  value.by_architecture_ = true;
+  return value;
+}
+
+const json* OptionValue::value_for(std::string_view architecture) const {
+  if (!by_architecture_) return &value_;
+  const auto it = value_.find(architecture);
+  return it == value_.end() ? nullptr : &*it;
+}
+
+json OptionValue::as_written() const { return by_architecture_ ? json{{kKey, value_}} : value_; }
 
 std::vector<StackSpec> read_stacks(const Node& stacks, Problems& problems) {
   std::vector<StackSpec> result;
@@ -338,16 +351,15 @@ std::vector<EntryVariant> expand_entry(const StackSpec& stack, const StackEntry&
   const std::string context = fmt::format("stacks.{}.{}", stack.name, entry.name);
   Problems problems;
   for (const StackOption& option : entry.options)
-    if (const json& first = option.values[0]; first.is_object() && !first.at(kByArchitecture).contains(architecture))
+    if (!option.values[0].value_for(architecture))
       problems.add(entry.where, fmt::format("{}.{}: no value for architecture {}", context, option.path, architecture),
-                   fmt::format("{}: {{..., {}: VALUE}}", kByArchitecture, architecture));
+                   fmt::format("{}: {{..., {}: VALUE}}", OptionValue::kKey, architecture));
   problems.throw_if_any();
   for (bool more = true; more;) {
     json given = json::object(), axes = json::object();
     for (std::size_t i = 0; i < at.size(); ++i) {
       const StackOption& option = entry.options[i];
-      const json& chosen = option.values[at[i]];
-      const json& value = chosen.is_object() ? chosen.at(kByArchitecture).at(architecture) : chosen;
+      const json& value = *option.values[at[i]].value_for(architecture);
       json* target = &given;
       std::string_view path = option.path;
       for (std::size_t dot = path.find('.'); dot != path.npos; dot = path.find('.')) {

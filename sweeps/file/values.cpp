@@ -101,7 +101,8 @@ std::vector<json> read_values(const Node& node, const Field& field, const std::s
   if (node.kind == NodeKind::map && (field.kind == FieldKind::number || field.kind == FieldKind::integer))
     return read_generator(node, field, path, problems);
   std::vector<json> values;
-  if (node.kind != NodeKind::sequence || (field.kind == FieldKind::number_list && !has_lists(node))) {
+  if (node.kind != NodeKind::sequence ||
+      ((field.kind == FieldKind::number_list || field.kind == FieldKind::name_list) && !has_lists(node))) {
     if (json value = read_value(node, field, path, problems); !value.is_null()) values.push_back(std::move(value));
     return values;
   }

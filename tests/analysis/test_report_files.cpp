@@ -1,4 +1,5 @@
 // The files of a report: complete, the same twice, and safe against names from users.
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -92,6 +93,21 @@ TEST_F(ReportFiles, EmptyAndUnfinishedSweepsAreReported) {
   EXPECT_NE(files.at("index.html").find("0 of 4 runs have a result"), std::string::npos);
 }
 
+TEST_F(ReportFiles, OnlyTheFormatsThatAreAskedForAndLinksToNoOther) {
+  const fs::path sweep_db = folder_ / "sweep.db";
+  testing::write_sweep(sweep_db, testing::realistic_sweep(1));
+  write_report(sweep_db, folder_ / "all");
+  EXPECT_TRUE(fs::exists(folder_ / "all/tables/main.tex"));
+  write_report(sweep_db, folder_ / "all", {.formats = {ReportFormat::csv, ReportFormat::latex}, .figures = false});
+  EXPECT_FALSE(fs::exists(folder_ / "all/index.html")) << "of the last report";
+  EXPECT_TRUE(fs::exists(folder_ / "all/tables/main.tex") && fs::exists(folder_ / "all/tables/main.csv"));
+  write_report(sweep_db, folder_ / "page", {.formats = {ReportFormat::html}, .figures = false});
+  const auto page = all_files(folder_ / "page");
+  EXPECT_EQ(page.size(), 2U) << "the page and the manifest";
+  EXPECT_EQ(page.at("index.html").find("href=\"tables/"), std::string::npos);
+  EXPECT_EQ(page.at("index.html").find("report.md"), std::string::npos);
+}
+
 TEST_F(ReportFiles, ALinkIsNotFollowed) {
   fs::create_directories(folder_ / "report");
   fs::create_directories(folder_ / "elsewhere");
@@ -143,7 +159,30 @@ TEST_F(ReportFiles, HostileNamesStayData) {
     baseline = false;
   }
   sweep.runs.push_back({.model = "../../m", .stack = hostile_names()[0], .evals = {{0, 6}, {20, 4.5}}});
-  const auto files = report(sweep);
+  sweep.runs.push_back(
+      {.stack = hostile_names()[5], .axes = R"({"<script>":"=1+1"})", .state = "failed", .message = "=cmd"});
+  testing::write_sweep(folder_ / "sweep.db", sweep);
+  for (const std::string& name : hostile_names()) {
+    SQLite::Database db((folder_ / "sweep.db").string(), SQLite::OPEN_READWRITE);
+    for (const char* sql :
+         {"INSERT INTO blocks SELECT run, (SELECT count(*) FROM blocks b WHERE b.run = runs.run), ?1, ?1, 0, ?1, "
+          "?1, ?1 FROM runs WHERE length(?1) > 0",
+          "UPDATE runs SET config = json_set(config, '$.stack.' || json_quote(?1), json_object('rule', ?1, 'lr', "
+          "run)) WHERE ?1 NOT LIKE '%' || char(34) || '%'"}) {
+      // A config that is not JSON is no config at all, and would hide the other names.
+      if (name.find('\xff') != std::string::npos && std::string_view(sql).starts_with("UPDATE")) continue;
+      SQLite::Statement statement(db, sql);
+      statement.bind(1, name);
+      statement.exec();
+    }
+  }
+  for (const char* sql :
+       {"INSERT INTO equivariance (run, attempt, step, block, \"group\", error, floor, ratio) SELECT run, 1, 10, "
+        "block, role, 0.1, 0.1, 1 FROM blocks",
+        "UPDATE attempts SET device = '<script>', environment = '{\"commit\":\"=<script>\"}'"})
+    testing::change_sweep(folder_ / "sweep.db", sql);
+  write_report(folder_ / "sweep.db", folder_ / "report");
+  const auto files = all_files(folder_ / "report");
   for (const auto& [name, content] : files) {
     EXPECT_TRUE(std::all_of(name.begin(), name.end(), [](char c) {
       return std::islower(c) || std::isdigit(c) || c == '-' || c == '_' || c == '.' || c == '/';

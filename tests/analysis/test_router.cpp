@@ -108,6 +108,34 @@ TEST_F(RouterDiagnostic, KnowsTheExtremes) {
   EXPECT_EQ(row(5, 0)[1], 1);
 }
 
+TEST_F(RouterDiagnostic, MarginsLogitsAndDroppedTokens) {
+  // Expert 0 gets three pairs of eight, expert 3 one; the second token is a near tie; the last one's second expert
+  // underflows.
+  const at::Tensor z =
+      at::tensor({3.0, 1.0, 0.0, -1.0, 2.0, 0.5, 0.25, -2.0, 1.0, 4.0, 0.0, -1.0, 0.0, -900.0, -901.0, -800.0}, at::kDouble)
+          .reshape({4, 4});
+  measure({z}, {at::full({2, 2}, std::nan(""), at::kDouble)}, 2);
+  EXPECT_EQ(load(1, 0), (std::vector<std::int64_t>{4, 3, 0, 1}));
+  SQLite::Statement query(*db_,
+                          "SELECT max_violation, logit_mean, logit_std, logit_max, margin, margin_min, dropped, nonfinite "
+                          "FROM router_stats ORDER BY step");
+  ASSERT_TRUE(query.executeStep());
+  double sum = 0, squares = 0;
+  const at::Tensor flat = z.flatten();
+  for (std::int64_t i = 0; i < 16; ++i) {
+    sum += flat[i].item<double>();
+    squares += std::pow(flat[i].item<double>(), 2);
+  }
+  const double expected[] = {1,    sum / 16, std::sqrt(squares / 16 - sum * sum / 256), 4, (1 + 0.25 + 1 + 100) / 4,
+                             0.25, 1.0 / 8};
+  for (int i = 0; i < 7; ++i) EXPECT_NEAR(query.getColumn(i).getDouble(), expected[i], 1e-10) << i;
+  EXPECT_EQ(query.getColumn(7).getInt(), 0);
+  // All experts chosen: there is no margin. Nothing finite passes: every pair is dropped.
+  ASSERT_TRUE(query.executeStep());
+  EXPECT_TRUE(query.getColumn(4).isNull() && query.getColumn(5).isNull());
+  EXPECT_EQ(query.getColumn(6).getDouble(), 1);
+}
+
 TEST_F(RouterDiagnostic, DenseModelsLeaveNoRow) {
   measure({}, {}, 0);
   EXPECT_EQ(db_->execAndGet("SELECT (SELECT count(*) FROM router_stats) + (SELECT count(*) FROM expert_load)").getInt(), 0);

@@ -138,11 +138,23 @@ const Machine& machine() {
   return measured;
 }
 
+/// The entries of `stack` that claim a weight of the model.
+json claiming(const json& stack, std::span<const Param> params) {
+  json result = json::object();
+  for (const Param& param : params)
+    for (const std::string_view name : claims_on(param.role))
+      if (stack.contains(name)) {
+        result[std::string(name)] = stack.at(std::string(name));
+        break;
+      }
+  return result;
+}
+
 /// A model's weights with random gradients, claimed by a stack, after its first step.
 struct Contest {
   Contest(const std::string& name, json given) : stack(std::move(given)), survey(stack) {
     initialize(*model(name), 1);
-    optimizer = std::make_unique<Optimizer>(owner->params(), stack, /*allow_unused=*/true);
+    optimizer = std::make_unique<Optimizer>(owner->params(), claiming(stack, owner->params()));
     for (const Param& param : owner->params()) param.tensor.grad().normal_(0, 1e-3);
     optimizer->add_observer(&survey);
     for (int warm_up = 0; warm_up < 2; ++warm_up) optimizer->step(1.0);

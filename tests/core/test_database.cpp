@@ -73,7 +73,7 @@ const Refused kRefused[] = {
     {"Newer",
      [](const fs::path& p) {
        make_run(p);
-       with_sql(p, "PRAGMA user_version = 2");
+       with_sql(p, "PRAGMA user_version = 3");
      },
      "newer equisweep"},
     {"VersionZero",

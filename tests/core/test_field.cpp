@@ -205,6 +205,18 @@ TEST(Field, ListsOfAnyLength) {
   EXPECT_EQ(allowed_values(list), "a list of numbers > 0");
 }
 
+TEST(Field, ListsOfNames) {
+  const Field list{
+      .name = "of", .kind = FieldKind::name_list, .default_json = "[]", .doc = "", .choices = {"weight", "update"}};
+  EXPECT_EQ(check_value(list, json::array()), "");
+  EXPECT_EQ(check_value(list, json::array({"update", "weight"})), "");
+  EXPECT_EQ(check_value(list, json::array({"weight", "weights"})), "entry 2: 'weights' is unknown");
+  EXPECT_EQ(check_value(list, json::array({"weight", "weight"})), "entry 2: 'weight' stands in the list twice");
+  EXPECT_EQ(check_value(list, json::array({1})), "entry 1: 1 is not a name");
+  EXPECT_EQ(check_value(list, "weight"), "'weight' is not a list of names");
+  EXPECT_EQ(allowed_values(list), "a list of: weight, update");
+}
+
 TEST(Field, LongStringsAreCutInMessages) {
   const auto message = complaint(with("lr", std::string(100000, 'x')));
   EXPECT_LT(message.size(), 300U);

@@ -43,7 +43,9 @@ void write_attempt(const std::filesystem::path& path, std::int64_t attempt, std:
   RunStore store(path, kA, cell(kA).config, {.attempt = attempt, .resume_step = resume, .started_at = "S"});
   const auto value = [&](std::int64_t step) { return static_cast<double>(1000 * attempt + step); };
   store.set_flush_interval(std::chrono::hours(1));
-  if (resume == 0) store.add(EvalRow{.step = 0, .loss = value(0)});
+  // The one before training, or one that the interruption has left to be made.
+  if (resume % eval_every == 0 && (resume == 0 || attempt % 2 == 0))
+    store.add(EvalRow{.step = resume, .loss = value(resume)});
   for (std::int64_t step = resume + 1; step <= last; ++step) {
     store.add(StepRow{.step = step, .loss = value(step)});
     store.add(BlockStatsRow{.step = step, .block = 1, .spectral_norm = value(step)});
@@ -249,8 +251,8 @@ std::map<std::int64_t, double> oracle(const std::vector<std::array<std::int64_t,
     if (evals ? step % 2 != 0 : step == 0) continue;
     for (std::size_t a = attempts.size(); a-- > 0;) {
       const auto [resume, last] = attempts[a];
-      const bool covers = step > resume || (evals && step == 0 && resume == 0);
-      if (!covers) continue;
+      const bool at_its_start = evals && step == resume && (resume == 0 || (a + 1) % 2 == 0);
+      if (step <= resume && !at_its_start) continue;
       if (step <= last) curve[step] = 1000.0 * static_cast<double>(a + 1) + static_cast<double>(step);
       break;
     }

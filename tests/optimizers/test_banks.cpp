@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/role.h"
 #include "core/step_observer.h"
 #include "optimizers/optimizer.h"
 #include "support.h"
@@ -37,6 +38,14 @@ json zoo_stack() {
           {"mlp", entry("row_norm")},
           {"attention_o", entry("row_norm", {{"view", "heads"}, {"weight_decay", 0.1}})},
           {"experts_gate_up", entry("row_norm", {{"view", "pair"}, {"weight_decay", 0.1}})}};
+}
+
+/// The entry of zoo_stack() that claims `param`, alone.
+json stack_of(const Param& param) {
+  const json stack = zoo_stack();
+  for (const std::string_view name : claims_on(param.role))
+    if (const std::string entry_name(name); stack.contains(entry_name)) return {{entry_name, stack.at(entry_name)}};
+  return {};
 }
 
 void set_gradients(std::vector<Param>& params, std::uint64_t seed) {
@@ -75,7 +84,7 @@ TEST(Banks, EveryWeightEndsWhereItWouldAlone) {
     std::vector<std::vector<Param>> alone;
     for (const Param& param : zoo(dtype)) alone.push_back({param});
     std::vector<Optimizer> each;
-    for (auto& one : alone) each.emplace_back(one, zoo_stack(), true);
+    for (auto& one : alone) each.emplace_back(one, stack_of(one[0]));
     for (std::uint64_t step = 1; step <= 3; ++step) {
       set_gradients(together, step);
       for (std::size_t i = 0; i < alone.size(); ++i) {

@@ -64,15 +64,6 @@ INSTANTIATE_TEST_SUITE_P(
                 "stack: entry 'embedding': centered cannot serve role embedding: a shared shift of its rows changes the "
                 "model; allowed: a separate entry 'embedding' with another rule"}));
 
-TEST(AssignRoles, AnEntryMayMatchNothingWhereASweepHasSeveralModels) {
-  const json stack = {{"default", entry("adamw")}, {"router", entry("row_norm")}};
-  EXPECT_EQ(assign_roles(stack, std::vector<Role>{Role::vector}, true), (Assigned{{Role::vector, "default"}}));
-  EXPECT_THAT(usage_error([] {
-                assign_roles({{"router", entry("row_norm")}}, std::vector<Role>{Role::vector}, true);
-              }),
-              ::testing::HasSubstr("no entry claims vector"));
-}
-
 TEST(Claims, AWeightIsClaimedOnce) {
   const at::Tensor w = gaussian({4, 3}, 1);
   std::vector<Param> twice = {make_param("a", Role::mlp_gate, {}, w), make_param("a", Role::mlp_up, {}, w)};
@@ -90,8 +81,8 @@ TEST(Claims, AWeightIsClaimedOnce) {
 
 TEST(Claims, AViewThatALayoutLacksIsRefusedWithTheWeightsName) {
   std::vector<Param> params = {make_param("mlp.gate", Role::mlp_gate, {}, gaussian({4, 3}, 1))};
-  const json stack = {{"default", entry("adamw")}, {"mlp", entry("muon", {{"view", "heads"}})}};
-  EXPECT_THAT(usage_error([&] { Optimizer(params, stack, true); }),
+  const json stack = {{"mlp", entry("muon", {{"view", "heads"}})}};
+  EXPECT_THAT(usage_error([&] { Optimizer(params, stack); }),
               ::testing::HasSubstr("stack: entry 'mlp', weight 'mlp.gate': a weight of layout matrix has no view 'heads'"));
 }
 

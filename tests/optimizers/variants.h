@@ -43,6 +43,7 @@ inline std::vector<nlohmann::json> other_values(const Field& field) {
       return values;
     }
     case FieldKind::string:
+    case FieldKind::name_list:
       break;
   }
   return {};

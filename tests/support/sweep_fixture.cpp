@@ -62,9 +62,11 @@ void write_sweep(const std::filesystem::path& path, const FixtureSweep& sweep) {
            "INSERT INTO runs (run, job, config, state, message, attempt, parameters, corpus) VALUES (?, ?, ?, ?, ?, 1, "
            "188864, ?)",
            number, job, config.dump(), r.state, r.message, sweep.corpus);
-    insert(*db,
-           "INSERT INTO cells (cell, job, model, stack, baseline, lr_scale, seed, axes) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-           number, job, r.model, r.stack, r.baseline ? 1 : 0, r.lr_scale, r.seed, r.axes);
+    insert(
+        *db,
+        "INSERT INTO cells (cell, job, model, stack, baseline, lr_scale, seed, axes, phase) VALUES (?, ?, ?, ?, ?, ?, ?, ?, "
+        "?)",
+        number, job, r.model, r.stack, r.baseline ? 1 : 0, r.lr_scale, r.seed, r.axes, r.phase);
     if (r.state == "queued") continue;
     insert(*db,
            "INSERT INTO attempts (run, attempt, resume_step, state, started_at, device, threads, environment) VALUES (?, 1, "
@@ -101,6 +103,8 @@ void add_attempt(const std::filesystem::path& path, std::int64_t run, std::int64
            run, attempt, step, step * 100, 0.01 * static_cast<double>(step), loss);
   }
 }
+
+void change_sweep(const std::filesystem::path& path, const std::string& sql) { open_writable(path)->exec(sql); }
 
 FixtureSweep realistic_sweep(int seeds) {
   struct Stack {

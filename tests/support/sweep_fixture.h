@@ -21,7 +21,8 @@ struct FixtureRun {
   std::vector<std::pair<std::int64_t, double>> evals = {};  ///< (step, loss); 100 tokens and `step_seconds` seconds a step
   double step_seconds = 0.01;
   std::string message = {};
-  bool spectra = false;  ///< block_stats of a two-layer model
+  bool spectra = false;    ///< block_stats of a two-layer model
+  std::string phase = {};  ///< "tune", "confirm"
 };
 
 struct FixtureSweep {
@@ -36,6 +37,9 @@ void write_sweep(const std::filesystem::path& path, const FixtureSweep& sweep);
 /// A later attempt of run `run` that resumed after `resume_step`, with its own evaluations.
 void add_attempt(const std::filesystem::path& path, std::int64_t run, std::int64_t attempt, std::int64_t resume_step,
                  const std::vector<std::pair<std::int64_t, double>>& evals);
+
+/// Runs statements of SQL on a sweep.db: for what a fixture has no field.
+void change_sweep(const std::filesystem::path& path, const std::string& sql);
 
 /// Three stacks, four learning-rate scales, `seeds` seeds on one model: a baseline, one clear improvement, one small one;
 /// where there are two seeds, one run diverges. With evaluations every 25 of 300 steps and spectra.

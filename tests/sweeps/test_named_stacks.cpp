@@ -40,7 +40,7 @@ TEST(NamedStacks, ServeEveryArchitectureWithoutAnEntryToSpare) {
       const json stack = stack_of(name, model);
       std::vector<Role> roles;
       for (const Param& p : describe_params(resolve_model(model, json::object()))) roles.push_back(p.role);
-      EXPECT_NO_THROW(assign_roles(stack, roles, /*allow_unused=*/false)) << name << " on " << model;
+      EXPECT_NO_THROW(assign_roles(stack, roles)) << name << " on " << model;
     }
 }
 

@@ -28,7 +28,11 @@ TEST(Plan, EveryExampleIsASweep) {
   int files = 0;
   for (const auto& file : std::filesystem::directory_iterator(std::filesystem::path(kDemo).parent_path())) {
     const SweepSpec spec = read_sweep_file(file.path());
-    EXPECT_EQ(static_cast<std::int64_t>(expand(spec).size()), count_jobs(spec)) << file.path();
+    const SweepPlan plan = make_plan(spec);
+    const auto known = static_cast<std::int64_t>(plan.jobs.size()), all = known + summarize(spec, plan).to_confirm;
+    const std::int64_t growth = spec.tune ? spec.tune->extend * 2 : 0;  // of two stacks with one rate and one seed
+    EXPECT_EQ(count_jobs(spec), all + growth) << file.path();
+    for (const Job& job : plan.jobs) EXPECT_EQ(job.id, job_id(job.config)) << file.path();
     ++files;
   }
   EXPECT_GE(files, 1);
@@ -37,7 +41,7 @@ TEST(Plan, EveryExampleIsASweep) {
 TEST(Plan, TheDemoHasEighteenDifferentJobs) {
   const SweepSpec spec = read_sweep_file(kDemo);
   const std::vector<Job> jobs = expand(spec);
-  const PlanSummary summary = summarize(spec, jobs);
+  const PlanSummary summary = summarize(spec, make_plan(spec));
   EXPECT_EQ(summary.jobs, 18);
   EXPECT_EQ(summary.unique, 18);
   EXPECT_EQ(summary.models.at(0).parameters, 188864);
@@ -153,7 +157,7 @@ TEST(Plan, CellsWithTheSameConfigShareAnId) {
                                           "stacks.muon.matrix.lr=[0.1, 0.3]", "grid.lr_scale=[1, 3]", "grid.seed=0"});
   const std::vector<Job> jobs = expand(spec);
   EXPECT_EQ(jobs.size(), 10U);
-  EXPECT_EQ(summarize(spec, jobs).unique, 9);  // (0.1, 0.1) at scale 3 = (0.3, 0.3) at scale 1
+  EXPECT_EQ(summarize(spec, make_plan(spec)).unique, 9);  // (0.1, 0.1) at scale 3 = (0.3, 0.3) at scale 1
 }
 
 TEST(Plan, TooManyJobsAreRefusedBeforeAnythingIsExpanded) {
@@ -175,6 +179,44 @@ TEST(Plan, LearningRatesThatLeaveTheRangeOfADoubleAreRefused) {
         kSmallSweep, "f", std::vector<std::string>{set, "stacks.muon.matrix.lr=1e-5", "stacks.muon.default.lr=1e5"});
     EXPECT_THROW(expand(spec), UsageError) << set;
   }
+}
+
+TEST(Plan, SaysWhatAChangedFileDoesToItsJobs) {
+  const std::vector<Job> before = jobs_of(kSmallSweep);
+  EXPECT_TRUE(plan_changes(before, jobs_of(changed("name: small", "name: large"))).empty());
+  EXPECT_TRUE(plan_changes({}, before).empty());
+  const auto changes = [&](const std::vector<std::string>& sets) {
+    std::vector<std::string> lines = plan_changes(before, jobs_of(kSmallSweep, sets));
+    for (std::string& line : lines) line.resize(line.find_last_of(':'));  // ids follow
+    return lines;
+  };
+  using Lines = std::vector<std::string>;
+  EXPECT_EQ(changes({"train.steps=11", "stacks.muon.matrix.beta=0.9"}),
+            (Lines{"4 jobs are retired and others take their places, because of stack.matrix.beta, train.steps",
+                   "4 jobs are retired and others take their places, because of train.steps"}));
+  EXPECT_EQ(changes({"stop.loss_above.value=9"}),
+            (Lines{"8 jobs are retired and others take their places, because of stop.loss_above"}));
+  EXPECT_EQ(changes({"grid.seed=[0, 1, 2]"}), (Lines{"4 jobs are new"}));
+  EXPECT_EQ(changes({"grid.lr_scale=2"}), (Lines{"4 jobs are retired, because the sweep has their points no longer"}));
+}
+
+TEST(Plan, DifferencesAreNamedByPath) {
+  const json a =
+      json::parse(R"({"seed": 0, "train": {"steps": 10, "eval": {"every": 5}}, "betas": [0.9, 0.95], "one": {"x": 1}})");
+  const auto change = [&](const char* pointer, const json& value) {
+    json b = a;
+    b[json::json_pointer(pointer)] = value;
+    return difference(a, b);
+  };
+  using Paths = std::vector<std::string>;
+  EXPECT_EQ(difference(a, a), Paths{});
+  EXPECT_EQ(change("/seed", 0.0), Paths{});  // one spelling of a number
+  EXPECT_EQ(change("/seed", 1), Paths{"seed"});
+  EXPECT_EQ(change("/train/eval/every", 6), Paths{"train.eval.every"});
+  EXPECT_EQ(change("/train/eval/tokens", 6), Paths{"train.eval.tokens"});
+  EXPECT_EQ(change("/betas/1", 0.99), Paths{"betas"});
+  EXPECT_EQ(change("/one", 1), Paths{"one"});
+  EXPECT_EQ(difference(a, json::object()), (Paths{"betas", "one", "seed", "train"}));
 }
 
 // A file that was cut while it was written fails or means the same, provided that a required key closes it; a file that ends

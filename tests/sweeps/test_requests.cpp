@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <sys/stat.h>
 
-#include "sweeps/sweep_lock.h"
+#include "sweeps/sweep_folder.h"
 #include "tests/support/fake_launcher.h"
 
 namespace equisweep {
@@ -166,7 +166,7 @@ TEST_F(Requests, WithOneTheyAreLeftForItAndAnOldOneIsTakenAtTheStart) {
   launcher_.scripts["a"] = {.final_row = std::nullopt, .exit = {.code = 1}};
   EXPECT_EQ(run({a}), ExitCode::some_failed);
   {
-    const SweepLock lock(sweep());
+    const ProcessLock lock = lock_sweep(sweep());
     EXPECT_EQ(carry_out(sweep(), {kCancel, {a.id}}), std::to_string(::getpid()));
     EXPECT_EQ(files(), 1u);
   }

@@ -3,7 +3,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#include "sweeps/sweep_lock.h"
+#include "sweeps/sweep_folder.h"
 #include "tests/support/fake_launcher.h"
 
 namespace equisweep {

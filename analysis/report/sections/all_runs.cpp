@@ -23,6 +23,7 @@ Content all_runs_section(const SectionInput& input) {
                           {.title = "lr_scale", .numeric = true, .csv_name = "lr_scale"},
                           {.title = "Own axes", .csv_name = "axes"},
                           {.title = "Seed", .numeric = true, .csv_name = "seed"},
+                          {.title = "Phase", .csv_name = "phase", .hidden = !data.tuned},
                           {.title = "State", .csv_name = "state"},
                           {.title = "Validation loss", .numeric = true, .csv_name = "val_loss_nats"},
                           {.title = "Bits/byte", .numeric = true, .csv_name = "bits_per_byte"},
@@ -40,8 +41,8 @@ Content all_runs_section(const SectionInput& input) {
     stack.key = static_cast<int>(cell.stack);
     table.rows.push_back(
         {text(run.job), text(data.models[cell.model]), stack, Value{significant(cell.lr_scale, 6), cell.lr_scale},
-         cell.axes == "{}" ? nothing() : text(cell.axes), count(cell.seed), text(std::string(name_of(run.state))),
-         last != nullptr ? number(last->loss, kLossDecimals) : nothing(),
+         cell.axes == "{}" ? nothing() : text(cell.axes), count(cell.seed), text(cell.phase),
+         text(std::string(name_of(run.state))), last != nullptr ? number(last->loss, kLossDecimals) : nothing(),
          last != nullptr && last->bits_per_byte ? number(*last->bits_per_byte, kLossDecimals) : nothing(),
          last != nullptr ? count(last->step) : nothing(), last != nullptr ? count(last->tokens) : nothing(),
          last != nullptr ? Value{duration(last->seconds), last->seconds} : nothing(), count(run.attempt),

@@ -1,5 +1,6 @@
 // Final loss against the learning rate: how wide the basin is, and whether the optimum lies inside the grid.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -54,7 +55,7 @@ Figure rate_curve(const ReportData& data, std::size_t model) {
             .y_label = "final validation loss, nats per token",
             .log2_x = true};
   std::size_t seeds = 0;
-  for (const Arm& arm : data.arms) {
+  for (const Arm& arm : data.tuning_arms) {
     if (arm.model != model) continue;
     std::map<std::string, Series> lines;  // one for each setting of the stack's own axes
     Series points{.kind = Series::Kind::points, .label = {}, .stack = static_cast<int>(arm.stack)};
@@ -84,7 +85,7 @@ Figure rate_curve(const ReportData& data, std::size_t model) {
       "failed or lie above the axis; "
       "a mean over such a seed is infinite and breaks the line.",
       visible(data.models[model]), seeds);
-  for (const Arm& arm : data.arms) {
+  for (const Arm& arm : data.tuning_arms) {
     if (arm.model != model || !std::isfinite(arm.chosen().mean)) continue;
     figure.alternative +=
         fmt::format("{}{} is lowest at {}: {}.", figure.alternative.empty() ? "" : " ", visible(data.stacks[arm.stack]),
@@ -101,6 +102,11 @@ Content learning_rate_section(const SectionInput& input) {
       Paragraph{"For each model and stack the point with the lowest mean final loss is chosen, by the same rule for every "
                 "stack; a diverged or failed seed "
                 "makes the mean infinite. Stacks with axes of their own show their best setting in full colour."}};
+  if (data.tuned)
+    content.emplace_back(Paragraph{
+        fmt::format("These are the runs that tune, on seeds {}; the claims of this report rest on other runs, with "
+                    "fresh seeds. A trial is one point, on all of these seeds.",
+                    fmt::join(data.seeds("tune"), ", "))});
   Table table{.id = "learning-rates",
               .caption =
                   "Where each stack is best, and how wide its basin is: the range of lr_scale around the optimum whose mean "
@@ -110,7 +116,7 @@ Content learning_rate_section(const SectionInput& input) {
                           {.title = "Best", .csv_name = "best_point"},
                           {.title = "Mean loss", .numeric = true, .csv_name = "val_loss_nats"},
                           {.title = "n", .numeric = true, .csv_name = "n"},
-                          {.title = "Points", .numeric = true, .csv_name = "points"},
+                          {.title = "Trials", .numeric = true, .csv_name = "trials"},
                           {.title = "Basin from", .numeric = true, .csv_name = "basin_low"},
                           {.title = "to", .numeric = true, .csv_name = "basin_high"},
                           {.title = "Width", .numeric = true, .csv_name = "basin_factor"},
@@ -118,7 +124,7 @@ Content learning_rate_section(const SectionInput& input) {
               .rows = {},
               .notes = {}};
   bool edges = false;
-  for (const Arm& arm : data.arms) {
+  for (const Arm& arm : data.tuning_arms) {
     if (!std::isfinite(arm.chosen().mean)) continue;
     const Basin basin = basin_of(arm);
     edges = edges || basin.at_edge;
@@ -133,6 +139,7 @@ Content learning_rate_section(const SectionInput& input) {
                           Value{significant(basin.high / basin.low, 3) + "×", basin.high / basin.low},
                           text(basin.at_edge ? "at the edge of the grid" : "inside the grid")});
   }
+  for (std::string& note : fewer_trials(data)) table.notes.push_back(std::move(note));
   if (edges)
     table.notes.push_back("An optimum at the edge of the grid may lie beyond it: the stack is then not fully tuned.");
   for (std::size_t model = 0; model < data.models.size(); ++model) {

@@ -27,8 +27,10 @@ Content main_table_section(const SectionInput& input) {
                           {.title = "Learning rates", .csv_name = "learning_rates"},
                           {.title = "Parameters", .numeric = true, .csv_name = "parameters", .hidden = true}},
               .rows = {},
-              .notes = {"Diverged: runs of the stack, over all its learning rates, that diverged or failed. n: seeds with a "
-                        "finite loss at the chosen point."}};
+              .notes = {data.tuned ? "Runs on fresh seeds that confirm the chosen point, and no others. Diverged: how many of them "
+                                     "diverged or failed. n: seeds with a finite loss."
+                                   : "Diverged: runs of the stack, over all its learning rates, that diverged or failed. n: "
+                                     "seeds with a finite loss at the chosen point."}};
   for (std::size_t model = 0; model < data.models.size(); ++model) {
     const Arm* best = nullptr;
     for (const Arm& arm : data.arms) {
@@ -55,7 +57,9 @@ Content main_table_section(const SectionInput& input) {
                             text(learning_rates(run)), run.parameters > 0 ? count(run.parameters) : nothing()});
     }
   }
-  if (table.rows.empty()) return {Paragraph{"No cells in this sweep."}};
+  if (table.rows.empty())
+    return {Paragraph{data.tuned ? "No learning rate has been chosen yet, so nothing is confirmed."
+                                 : "No cells in this sweep."}};
   return {std::move(table)};
 }
 

@@ -1,6 +1,7 @@
 // How the numbers were made: formulas, data, versions, hardware.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -69,9 +70,13 @@ Content method_section(const SectionInput& input) {
       "Speed-up: the baseline's steps, tokens or seconds to its own final loss, divided by the stack's to the same loss, on "
       "the mean validation curves, linear between evaluations. Seconds are training time on the machine that ran the job; "
       "they compare stacks only where the jobs had the machine to themselves alike.",
-      fmt::format("Seeds of this sweep: {}. The seeds that chose the learning rates also support the claims; a claim free "
-                  "of that choice needs seeds that no choice has seen.",
-                  seed_list.empty() ? "none" : seed_list),
+      data.tuned
+          ? fmt::format("Seeds that chose the learning rates: {}. Seeds of the runs that the claims rest on: {}.",
+                        fmt::join(data.seeds("tune"), ", "), fmt::join(data.seeds("confirm"), ", "))
+          : fmt::format(
+                "Seeds of this sweep: {}. The seeds that chose the learning rates also support the claims; a claim free "
+                "of that choice needs seeds that no choice has seen.",
+                seed_list.empty() ? "none" : seed_list),
   }});
 
   Facts corpora, settings, environment;

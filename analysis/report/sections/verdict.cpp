@@ -1,9 +1,12 @@
 // Each stack against the tuned baseline, as one paragraph and one table.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "analysis/report/escape.h"
+#include "analysis/report/fairness.h"
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
 
@@ -105,6 +108,17 @@ std::string outcome_word(Outcome outcome) {
   return "no claim";
 }
 
+/// Why a stack of a sweep that tunes has no run that confirms.
+std::string unconfirmed(const ReportData& data, std::size_t model, std::size_t stack) {
+  const auto arm = std::find_if(data.tuning_arms.begin(), data.tuning_arms.end(),
+                                [&](const Arm& a) { return a.model == model && a.stack == stack; });
+  const bool over =
+      arm != data.tuning_arms.end() &&
+      std::all_of(arm->points.begin(), arm->points.end(), [](const LrPoint& p) { return p.complete && std::isinf(p.mean); });
+  return fmt::format("No claim about {} on {}: {}.", visible(data.stacks[stack]), visible(data.models[model]),
+                     over ? "at every learning rate a seed diverged or failed" : "its learning rate is still being chosen");
+}
+
 }  // namespace
 
 std::string verdict_text(const SectionInput& input) {
@@ -129,12 +143,16 @@ std::string verdict_text(const SectionInput& input) {
                             : fmt::format(" at its best learning rate ({}) ended at {} nats per token (n = {}).",
                                           visible(point_name(base->chosen())), with_interval(i, kLossDecimals), i.n);
     } else {
-      out += fmt::format("On {}, the baseline was not run.", visible(data.models[model]));
+      out += data.tuned ? unconfirmed(data, model, *data.baseline)
+                        : fmt::format("On {}, the baseline was not run.", visible(data.models[model]));
     }
     for (const StackResult& r : input.results) {
       if (r.arm->model == model && (base != nullptr || r.baseline != nullptr))
         out.append(" ").append(sentence(data, r, tests));
     }
+    for (const Arm& arm : data.tuning_arms)
+      if (data.tuned && arm.model == model && arm.stack != data.baseline && data.arm(model, arm.stack) == nullptr)
+        out.append(" ").append(unconfirmed(data, model, arm.stack));
     if (model + 1 < data.models.size()) out += " ";
   }
   out += unigram_sentence(data);
@@ -142,7 +160,11 @@ std::string verdict_text(const SectionInput& input) {
       data.runs.begin(), data.runs.end(), [](const auto& r) { return !r->pending() && std::isinf(r->final_loss()); }));
   if (lost > 0)
     out += fmt::format(" {} of {} runs diverged or failed; they count as infinite losses.", lost, data.runs.size());
-  if (!input.results.empty())
+  for (const std::string& note : fewer_trials(data)) out.append(" ").append(note);
+  if (data.tuned)
+    out += fmt::format(" Learning rates were chosen on seeds {}, and no run of that choice counts here.",
+                       fmt::join(data.seeds("tune"), ", "));
+  if (!input.results.empty() && !data.tuned)
     out += " The seeds that chose the learning rates also support these claims, so the differences still await fresh seeds.";
   return out;
 }
@@ -188,6 +210,12 @@ Content verdict_section(const SectionInput& input) {
          ratio_value(r, &Reached::seconds), text(outcome_word(r.outcome))});
   }
   content.emplace_back(std::move(table));
+  std::size_t failed = 0;
+  const std::vector<Check> checks = fairness(input.data);
+  for (const Check& check : checks) failed += check.grade == Grade::fail ? 1 : 0;
+  if (failed > 0)
+    content.emplace_back(Paragraph{
+        fmt::format("Read this with the fairness checklist: {} of its {} questions fail.", failed, checks.size())});
   return content;
 }
 

@@ -1,0 +1,183 @@
+// Do the updates keep the symmetry that their rule claims, on the gradients of the runs?
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+#include <tuple>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
+
+namespace equisweep {
+namespace {
+
+// Verdicts of an audit (analysis/audit/statistic.h), the worst last.
+constexpr std::array<std::string_view, 5> kVerdicts = {"exact", "holds", "undecided", "inspect", "broken"};
+
+struct Audits {
+  std::vector<double> errors, floors, horizontality;
+  double worst_ratio = 0;
+  std::size_t verdict = 0, claimed = 0;
+  double final_losses = 0;
+  std::int64_t runs = 0;
+  std::vector<Series::Point> points;  // error by step
+};
+
+struct AuditKey {
+  std::size_t stack = 0;
+  std::string role, group;
+  auto operator<=>(const AuditKey&) const = default;
+};
+
+double middle(std::vector<double> values) {
+  if (values.empty()) return kNan;
+  const auto half = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), half, values.end());
+  return *half;
+}
+
+double real_at(SQLite::Statement& query, int column) {
+  return query.getColumn(column).isNull() ? kNan : query.getColumn(column).getDouble();
+}
+
+void add_audits(const ReportData& data, const CellRecord& cell, std::map<AuditKey, Audits>& all) {
+  SQLite::Statement query(
+      data.db(),
+      "SELECT b.role, e.\"group\", e.step, e.error, e.floor, e.ratio, e.horizontality, e.verdict, e.claimed FROM "
+      "equivariance e "
+      "JOIN live_attempts a ON a.run = e.run AND a.attempt = e.attempt JOIN blocks b ON b.run = e.run AND b.block = e.block "
+      "WHERE e.run = ? AND e.step > a.after_step AND (a.until_step IS NULL OR e.step <= a.until_step) "
+      "ORDER BY e.step, e.block");
+  query.bind(1, cell.run->run);
+  std::map<AuditKey, bool> seen;
+  while (query.executeStep()) {
+    const AuditKey key{cell.stack, query.getColumn(0).getString(), query.getColumn(1).getString()};
+    Audits& audits = all[key];
+    const double error = real_at(query, 3), ratio = real_at(query, 5), along = real_at(query, 6);
+    if (!seen[key]) ++audits.runs, audits.final_losses += cell.run->final_loss();
+    seen[key] = true;
+    audits.errors.push_back(std::isnan(error) ? INFINITY : error);
+    audits.floors.push_back(real_at(query, 4));
+    if (!std::isnan(along)) audits.horizontality.push_back(along);
+    audits.worst_ratio = std::max(audits.worst_ratio, std::isnan(ratio) ? INFINITY : ratio);
+    const auto verdict = std::find(kVerdicts.begin(), kVerdicts.end(), query.getColumn(7).getString());
+    audits.verdict = std::max(audits.verdict, static_cast<std::size_t>(verdict - kVerdicts.begin()));
+    audits.claimed += query.getColumn(8).getInt() == 1 ? 1 : 0;
+    audits.points.push_back({.x = query.getColumn(2).getDouble(), .y = std::max(error, 1e-18)});
+  }
+}
+
+Figure violation_figure(const ReportData& data, std::size_t model, const std::map<AuditKey, Audits>& all) {
+  const std::string name = visible(data.models[model]);
+  Figure figure{.id = "equivariance-" + file_stem(data.models[model]),
+                .title = "Equivariance error of the updates on " + name,
+                .caption = name +
+                           ": relative equivariance error of each audit, by role, on a logarithmic axis. Dashed: the "
+                           "highest rounding floor of the role, that is what the arithmetic alone would show.",
+                .alternative = {},
+                .columns = 3,
+                .show_key = true,
+                .data = {.id = {},
+                         .caption = {},
+                         .columns = {{"Stack", false, "stack"},
+                                     {"Role", false, "role"},
+                                     {"Group", false, "group"},
+                                     {"step", true, "step"},
+                                     {"error", true, "relative_error"},
+                                     {"floor", true, "floor"}},
+                         .rows = {},
+                         .notes = {}}};
+  std::vector<std::string> roles;
+  for (const auto& [key, audits] : all) {
+    if (std::find(roles.begin(), roles.end(), key.role) == roles.end()) roles.push_back(key.role);
+  }
+  for (const std::string& role : roles) {
+    Plot plot{.title = role, .x_label = "steps", .y_label = {}, .log_y = true};
+    double floor = 0, worst = 0;
+    for (const auto& [key, audits] : all) {
+      if (key.role != role) continue;
+      plot.series.push_back(
+          {.kind = Series::Kind::points, .label = {}, .stack = static_cast<int>(key.stack), .points = audits.points});
+      for (std::size_t i = 0; i < audits.points.size(); ++i) {
+        if (std::isfinite(audits.floors[i])) floor = std::max(floor, audits.floors[i]);
+        worst = std::max(worst, audits.points[i].y);
+        figure.data.rows.push_back({text(data.stacks[key.stack]), text(role), text(key.group),
+                                    count(static_cast<std::int64_t>(audits.points[i].x)), number(audits.errors[i], 12),
+                                    number(audits.floors[i], 12)});
+      }
+    }
+    if (floor > 0) plot.level = Plot::Level{floor, ""};
+    figure.alternative +=
+        fmt::format("{}{}: at most {}.", figure.alternative.empty() ? "" : " ", visible(role), significant(worst));
+    figure.plots.push_back(std::move(plot));
+  }
+  return figure;
+}
+
+}  // namespace
+
+Content equivariance_section(const SectionInput& input) {
+  const ReportData& data = input.data;
+  Table table{
+      .id = "equivariance",
+      .caption =
+          "Audits during training at the chosen learning rates: how far an update is from moving with the "
+          "symmetry, in units of its own rounding.",
+      .columns = {{.title = "Model", .csv_name = "model"},
+                  {.title = "Stack", .csv_name = "stack"},
+                  {.title = "Role", .csv_name = "role"},
+                  {.title = "Group", .csv_name = "group"},
+                  {.title = "Claimed", .csv_name = "claimed"},
+                  {.title = "Verdict", .csv_name = "worst_verdict"},
+                  {.title = "Error", .numeric = true, .csv_name = "median_relative_error"},
+                  {.title = "Floor", .numeric = true, .csv_name = "median_floor"},
+                  {.title = "Worst ratio", .numeric = true, .csv_name = "worst_ratio"},
+                  {.title = "Horizontality", .numeric = true, .csv_name = "worst_horizontality"},
+                  {.title = "Audits", .numeric = true, .csv_name = "audits"},
+                  {.title = "n", .numeric = true, .csv_name = "n"},
+                  {.title = "Final loss", .numeric = true, .csv_name = "mean_val_loss_nats"}},
+      .rows = {},
+      .notes = {"Error: ‖Φ(gS, gG) − gΦ(S, G)‖ / ‖Φ(S, G)‖, median over audits. Floor: the same for a perturbation of the "
+                "size of a rounding. Worst ratio: largest error in units of its floor; below 5 the symmetry holds, "
+                "above 30 it is broken. Horizontality: largest share of an update along the direction that the "
+                "softmax does not see. n: runs; the loss is the mean of theirs."}};
+  Content content;
+  for (std::size_t model = 0; model < data.models.size(); ++model) {
+    std::map<AuditKey, Audits> all;
+    for (const Arm& arm : data.arms) {
+      if (arm.model != model) continue;
+      for (const CellRecord* cell : arm.chosen().cells) add_audits(data, *cell, all);
+    }
+    if (all.empty()) continue;
+    for (const auto& [key, audits] : all) {
+      Value stack = text(stack_label(data, key.stack));
+      stack.key = static_cast<int>(key.stack);
+      stack.value = data.stacks[key.stack];
+      const double error = middle(audits.errors), floor = middle(audits.floors);
+      const auto worst = std::max_element(audits.horizontality.begin(), audits.horizontality.end());
+      const auto short_number = [](double x) { return std::isnan(x) ? nothing() : Value{significant(x, 3), x}; };
+      const std::string verdict(audits.verdict < kVerdicts.size() ? kVerdicts[audits.verdict] : "unknown");
+      Value judged = text(verdict);
+      judged.strong = verdict == "broken" && audits.claimed > 0;
+      table.rows.push_back({text(data.models[model]), stack, text(key.role), text(key.group),
+                            text(audits.claimed > 0 ? "yes" : "no"), judged, short_number(error), short_number(floor),
+                            short_number(audits.worst_ratio),
+                            worst == audits.horizontality.end() ? nothing() : short_number(*worst),
+                            count(static_cast<std::int64_t>(audits.errors.size())), count(audits.runs),
+                            number(audits.final_losses / static_cast<double>(audits.runs), kLossDecimals)});
+    }
+    content.emplace_back(violation_figure(data, model, all));
+  }
+  if (table.rows.empty())
+    return {
+        Paragraph{"No audits during training were recorded; switch them on with `log: {equivariance: {every: 50}}` in the "
+                  "sweep file."}};
+  content.insert(content.begin(), std::move(table));
+  return content;
+}
+
+}  // namespace equisweep

@@ -1,0 +1,185 @@
+// How mixtures of experts route: balance, dead experts, the size of the router's logits.
+#include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
+
+#include <array>
+#include <cmath>
+#include <map>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
+
+namespace equisweep {
+namespace {
+
+struct Measure {
+  const char *name, *csv_name;
+};
+
+// In the order of the query in curves_of().
+constexpr std::array<Measure, 5> kMeasures = {{{"load CV", "load_cv"},
+                                               {"load entropy", "load_entropy"},
+                                               {"dead experts", "dead_fraction"},
+                                               {"z-loss", "z_loss"},
+                                               {"logit norm", "logit_norm"}}};
+
+struct RouterPoint {
+  std::array<double, kMeasures.size()> sum = {};
+  std::int64_t n = 0;  // layers x runs
+  double at(std::size_t i) const { return sum[i] / static_cast<double>(n); }
+};
+
+using RouterCurve = std::map<std::int64_t, RouterPoint>;  // by step, mean over layers and runs
+
+constexpr const char* kLive =
+    "JOIN live_attempts a ON a.run = r.run AND a.attempt = r.attempt WHERE r.run = ? AND r.step > a.after_step AND "
+    "(a.until_step IS NULL OR r.step <= a.until_step)";
+
+void add_run(const ReportData& data, const RunRecord& run, RouterCurve& curve) {
+  SQLite::Statement query(data.db(), fmt::format("SELECT r.step, r.load_cv, r.load_entropy, r.dead_fraction, r.z_loss, "
+                                                 "r.logit_norm FROM router_stats r {}",
+                                                 kLive));
+  query.bind(1, run.run);
+  while (query.executeStep()) {
+    RouterPoint& point = curve[query.getColumn(0).getInt64()];
+    ++point.n;
+    for (int i = 0; i < static_cast<int>(kMeasures.size()); ++i) {
+      const SQLite::Column value = query.getColumn(i + 1);
+      point.sum[static_cast<std::size_t>(i)] += value.isNull() ? kNan : value.getDouble();
+    }
+  }
+}
+
+// Share of the tokens of each expert in the second half of the runs, by layer and expert; 1 / experts is even.
+std::map<std::pair<std::int64_t, std::int64_t>, double> shares_of(const ReportData& data, const Arm& arm,
+                                                                  std::int64_t half) {
+  std::map<std::pair<std::int64_t, std::int64_t>, double> tokens;
+  std::map<std::int64_t, double> total;
+  for (const CellRecord* cell : arm.chosen().cells) {
+    SQLite::Statement query(data.db(),
+                            fmt::format("SELECT r.layer, r.expert, total(r.tokens) FROM expert_load r {} AND r.step > ? "
+                                        "GROUP BY r.layer, r.expert",
+                                        kLive));
+    query.bind(1, cell->run->run);
+    query.bind(2, half);
+    while (query.executeStep()) {
+      const double n = query.getColumn(2).getDouble();
+      tokens[{query.getColumn(0).getInt64(), query.getColumn(1).getInt64()}] += n;
+      total[query.getColumn(0).getInt64()] += n;
+    }
+  }
+  for (auto& [key, n] : tokens) n = total[key.first] > 0 ? n / total[key.first] : kNan;
+  return tokens;
+}
+
+Figure empty_figure(const std::string& id, const std::string& title, const std::string& caption) {
+  return {.id = id, .title = title, .caption = caption, .alternative = {}, .columns = 3, .data = {}};
+}
+
+}  // namespace
+
+Content routing_section(const SectionInput& input) {
+  const ReportData& data = input.data;
+  Table table{
+      .id = "routing",
+      .caption = "Routers at the chosen learning rates: means over layers and runs, in the last quarter of training.",
+      .columns = {{.title = "Model", .csv_name = "model"},
+                  {.title = "Stack", .csv_name = "stack"},
+                  {.title = "Load CV", .numeric = true, .csv_name = "load_cv"},
+                  {.title = "Load entropy", .numeric = true, .csv_name = "load_entropy"},
+                  {.title = "Dead experts", .numeric = true, .csv_name = "dead_fraction"},
+                  {.title = "z-loss", .numeric = true, .csv_name = "z_loss"},
+                  {.title = "Logit norm", .numeric = true, .csv_name = "logit_norm"},
+                  {.title = "Growth", .numeric = true, .csv_name = "logit_norm_growth"},
+                  {.title = "n", .numeric = true, .csv_name = "n"}},
+      .rows = {},
+      .notes = {"Load CV: standard deviation of the tokens per expert over their mean; 0 is even. Load entropy: of the "
+                "shares, in units of the largest possible; 1 is even. Dead experts: share that no token of the batch "
+                "is sent to. Growth: logit norm against the first one measured. n: runs."}};
+  Content figures;
+  for (std::size_t model = 0; model < data.models.size(); ++model) {
+    const std::string name = visible(data.models[model]), stem = file_stem(data.models[model]);
+    Figure lines = empty_figure("routing-" + stem, "Routing on " + name,
+                                name + ": means over layers and runs at the chosen learning rates, against steps.");
+    lines.show_key = true;
+    lines.data.columns = {{"Stack", false, "stack"}, {"step", true, "step"}};
+    for (const Measure& m : kMeasures) {
+      lines.plots.push_back({.title = m.name, .x_label = "steps", .y_label = {}});
+      lines.data.columns.push_back({m.name, true, m.csv_name});
+    }
+    Figure map =
+        empty_figure("experts-" + stem, "Load of the experts on " + name,
+                     name +
+                         ": tokens of each expert (across) in each layer with experts (upward), as a multiple of an "
+                         "even share, in the second half of training; all runs of the chosen point together. "
+                         "Light is idle, dark is crowded.");
+    map.data.columns = {
+        {"Stack", false, "stack"}, {"layer", true, "layer"}, {"expert", true, "expert"}, {"share", true, "share_of_tokens"}};
+    for (const Arm& arm : data.arms) {
+      if (arm.model != model) continue;
+      RouterCurve curve;
+      std::int64_t runs = 0;
+      for (const CellRecord* cell : arm.chosen().cells) {
+        const std::size_t before = curve.size();
+        add_run(data, *cell->run, curve);
+        runs += curve.size() > before || !curve.empty() ? 1 : 0;
+      }
+      if (curve.empty()) continue;
+      const std::int64_t last_step = curve.rbegin()->first;
+      RouterPoint late;
+      for (auto point = curve.upper_bound(last_step * 3 / 4); point != curve.end(); ++point) {
+        late.n += point->second.n;
+        for (std::size_t i = 0; i < kMeasures.size(); ++i) late.sum[i] += point->second.sum[i];
+      }
+      Value stack = text(stack_label(data, arm.stack));
+      stack.key = static_cast<int>(arm.stack);
+      stack.value = data.stacks[arm.stack];
+      const double growth = late.at(4) / curve.begin()->second.at(4);
+      std::vector<Value> row = {text(data.models[model]), stack};
+      for (std::size_t i = 0; i < kMeasures.size(); ++i) row.push_back(number(late.at(i), 4));
+      row.push_back(std::isfinite(growth) ? Value{fmt::format("{:.2f}×", growth), growth} : nothing());
+      row.push_back(count(runs));
+      table.rows.push_back(std::move(row));
+      for (std::size_t i = 0; i < kMeasures.size(); ++i) {
+        Series series{.label = {}, .stack = static_cast<int>(arm.stack)};
+        for (const auto& [step, point] : curve) series.points.push_back({static_cast<double>(step), point.at(i)});
+        lines.plots[i].series.push_back(std::move(series));
+      }
+      for (const auto& [step, point] : curve) {
+        std::vector<Value> values = {text(data.stacks[arm.stack]), count(step)};
+        for (std::size_t i = 0; i < kMeasures.size(); ++i) values.push_back(number(point.at(i), 4));
+        lines.data.rows.push_back(std::move(values));
+      }
+      lines.alternative += fmt::format("{}{} ends at load CV {} and logit norm {}.", lines.alternative.empty() ? "" : " ",
+                                       visible(data.stacks[arm.stack]), significant(late.at(0)), significant(late.at(4)));
+      const auto shares = shares_of(data, arm, last_step / 2);
+      if (shares.empty()) continue;
+      Plot plot{.title = data.stacks[arm.stack], .x_label = "expert", .y_label = "layer"};
+      Series tiles{.kind = Series::Kind::tiles, .label = {}, .stack = static_cast<int>(arm.stack)};
+      std::map<std::int64_t, double> experts;
+      for (const auto& [key, share] : shares) experts[key.first] += 1;
+      double crowded = 0;
+      for (const auto& [key, share] : shares) {
+        const double load = share * experts[key.first];
+        crowded = std::max(crowded, std::isnan(load) ? 0 : load);
+        tiles.points.push_back({static_cast<double>(key.second), static_cast<double>(key.first), load});
+        map.data.rows.push_back({text(data.stacks[arm.stack]), count(key.first), count(key.second), number(share, 6)});
+      }
+      map.alternative += fmt::format("{}{}: the busiest expert gets {} even shares.", map.alternative.empty() ? "" : " ",
+                                     visible(data.stacks[arm.stack]), significant(crowded));
+      plot.series.push_back(std::move(tiles));
+      map.plots.push_back(std::move(plot));
+    }
+    if (!lines.data.rows.empty()) figures.emplace_back(std::move(lines));
+    if (!map.plots.empty()) figures.emplace_back(std::move(map));
+  }
+  if (table.rows.empty())
+    return {Paragraph{
+        "No routing was recorded: no model has experts, or `log: {router: {every: 10}}` is not in the sweep file."}};
+  Content content = {std::move(table)};
+  for (Block& figure : figures) content.push_back(std::move(figure));
+  return content;
+}
+
+}  // namespace equisweep

@@ -1,0 +1,118 @@
+// How soon each stack reaches the baseline's final loss, seed by seed.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
+
+namespace equisweep {
+namespace {
+
+constexpr double kNever = std::numeric_limits<double>::infinity();
+
+double median(std::vector<double> values) {
+  if (values.empty()) return kNan;
+  std::sort(values.begin(), values.end());
+  const std::size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : values[half - 1] / 2 + values[half] / 2;
+}
+
+// The curve of one run alone; a run without a finite final loss has none.
+MeanCurve curve_of(const CellRecord& cell) { return mean_curve(LrPoint{.axes = {}, .cells = {&cell}}); }
+
+struct Race {
+  std::vector<double> steps, tokens, seconds;                  // to the target; infinite for a miss
+  std::vector<double> step_ratio, token_ratio, seconds_ratio;  // baseline's over the stack's; 0 for a miss
+  std::size_t reached = 0;
+};
+
+void add(Race& race, const std::optional<Reached>& own, const Reached& baseline) {
+  const auto ratio = [](double ours, double theirs) { return ours > 0 ? theirs / ours : kNan; };
+  race.reached += own ? 1 : 0;
+  race.steps.push_back(own ? own->step : kNever);
+  race.tokens.push_back(own ? own->tokens : kNever);
+  race.seconds.push_back(own ? own->seconds : kNever);
+  const double steps = own ? ratio(own->step, baseline.step) : 0, tokens = own ? ratio(own->tokens, baseline.tokens) : 0,
+               seconds = own ? ratio(own->seconds, baseline.seconds) : 0;
+  if (!std::isnan(steps)) race.step_ratio.push_back(steps);
+  if (!std::isnan(tokens)) race.token_ratio.push_back(tokens);
+  if (!std::isnan(seconds)) race.seconds_ratio.push_back(seconds);
+}
+
+Race race_of(const Arm& arm, const Arm& baseline) {
+  Race race;
+  const MeanCurve mean = mean_curve(baseline.chosen());
+  if (mean.points.empty()) return race;
+  for (const CellRecord* cell : arm.chosen().cells) {
+    if (cell->run->pending()) continue;
+    // The baseline's run with the same seed; where there is none, its mean.
+    MeanCurve opponent = mean;
+    for (const CellRecord* other : baseline.chosen().cells) {
+      if (other->seed == cell->seed && std::isfinite(other->run->final_loss())) opponent = curve_of(*other);
+    }
+    const double target = opponent.points.back().loss;
+    add(race, first_reach(curve_of(*cell), target), *first_reach(opponent, target));
+  }
+  return race;
+}
+
+Value amount(double x) {
+  if (std::isnan(x)) return nothing();
+  return {.shown = std::isinf(x) ? "∞" : grouped(std::llround(x)), .value = x};
+}
+
+Value times(const std::vector<double>& ratios) {
+  const double x = median(ratios);
+  if (std::isnan(x)) return nothing();
+  return {.shown = x == 0 ? "never" : fmt::format("{:.2f}×", x), .value = x};
+}
+
+}  // namespace
+
+Content time_to_target_section(const SectionInput& input) {
+  const ReportData& data = input.data;
+  if (!data.baseline) return {Paragraph{"No stack is marked as the baseline, so there is no target."}};
+  Table table{.id = "time-to-target",
+              .caption =
+                  "How soon each stack comes down to the loss at which the baseline's run of the same seed ended: "
+                  "medians over seeds, and how many times sooner than that run of the baseline.",
+              .columns = {{.title = "Model", .csv_name = "model"},
+                          {.title = "Stack", .csv_name = "stack"},
+                          {.title = "Reached", .numeric = true, .csv_name = "reached"},
+                          {.title = "n", .csv_name = "n", .hidden = true},
+                          {.title = "Steps", .numeric = true, .csv_name = "steps"},
+                          {.title = "Tokens", .numeric = true, .csv_name = "tokens"},
+                          {.title = "Seconds", .numeric = true, .csv_name = "seconds"},
+                          {.title = "Steps", .numeric = true, .csv_name = "steps_ratio"},
+                          {.title = "Tokens", .numeric = true, .csv_name = "tokens_ratio"},
+                          {.title = "Time", .numeric = true, .csv_name = "seconds_ratio"}},
+              .rows = {},
+              .notes = {"Reached: how many of the runs get there at all. A run that does not, and one that diverged, needs "
+                        "infinitely many steps and counts in the median; × says how many times sooner than the baseline.",
+                        "Linear between evaluations. Seconds are training time, the optimizer's and the diagnostics' "
+                        "included, evaluation left out."}};
+  for (const Arm& arm : data.arms) {
+    const Arm* baseline = data.baseline_arm(arm.model);
+    if (baseline == nullptr || baseline == &arm) continue;
+    const Race race = race_of(arm, *baseline);
+    if (race.steps.empty()) continue;
+    Value stack = text(data.stacks[arm.stack]);
+    stack.key = static_cast<int>(arm.stack);
+    const double seconds = median(race.seconds);
+    table.rows.push_back({text(data.models[arm.model]), stack,
+                          Value{.shown = fmt::format("{} of {}", race.reached, race.steps.size()),
+                                .value = static_cast<std::int64_t>(race.reached)},
+                          count(static_cast<std::int64_t>(race.steps.size())), amount(median(race.steps)),
+                          amount(median(race.tokens)),
+                          std::isinf(seconds) ? Value{"∞", seconds} : Value{duration(seconds), seconds},
+                          times(race.step_ratio), times(race.token_ratio), times(race.seconds_ratio)});
+  }
+  if (table.rows.empty())
+    return {Paragraph{"No stack can be timed against the baseline yet: both need a run with a finite final loss."}};
+  return {std::move(table)};
+}
+
+}  // namespace equisweep

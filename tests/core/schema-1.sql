@@ -1,0 +1,185 @@
+-- The schema of run.db (one job, written by its worker) and sweep.db (all jobs, written by the supervisor).
+-- One schema for both: taking a run in is a copy of rows. Documented in docs/database.md.
+--
+-- REAL columns: infinities are stored as such; SQLite turns NaN into NULL, so `nonfinite` has bit k set where the k-th REAL
+-- column of the row (from 0, in the order below) was NaN.
+
+CREATE TABLE meta (
+  key   TEXT PRIMARY KEY,              -- sweep name, notes, sweep file as written, program version, ...
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE runs (
+  run        INTEGER PRIMARY KEY,
+  job        TEXT NOT NULL UNIQUE CHECK (length(job) = 16),  -- hash of the canonical config
+  config     TEXT NOT NULL,            -- resolved config, canonical JSON
+  state      TEXT NOT NULL DEFAULT 'queued' CHECK (state IN
+             ('queued','running','done','diverged','failed','oom','timeout','preempted','lost','cancelled')),
+  message    TEXT NOT NULL DEFAULT '', -- why it is in this state
+  attempt    INTEGER NOT NULL DEFAULT 0,  -- the newest attempt; writes of older ones are refused
+  parameters INTEGER NOT NULL DEFAULT 0,
+  corpus     TEXT NOT NULL DEFAULT '{}'   -- JSON: what is known about the data (core/data/corpus.h, CorpusInfo)
+) STRICT;
+
+CREATE TABLE cells (                   -- the points of a sweep's grid; empty in run.db
+  cell     INTEGER PRIMARY KEY,        -- counts in the order of first appearance; never renumbered
+  job      TEXT NOT NULL,              -- several cells may share a job: the same config is run once
+  model    TEXT NOT NULL,
+  stack    TEXT NOT NULL,
+  baseline INTEGER NOT NULL DEFAULT 0 CHECK (baseline IN (0, 1)),
+  lr_scale REAL NOT NULL DEFAULT 1,
+  seed     INTEGER NOT NULL,
+  axes     TEXT NOT NULL DEFAULT '{}', -- JSON: values of the stack's own axes, by path
+  retired  INTEGER NOT NULL DEFAULT 0 CHECK (retired IN (0, 1))  -- no longer in the sweep file
+) STRICT;
+
+CREATE TABLE attempts (
+  run            INTEGER NOT NULL REFERENCES runs,
+  attempt        INTEGER NOT NULL CHECK (attempt >= 1),
+  resume_step    INTEGER NOT NULL CHECK (resume_step >= 0),  -- the first step of this attempt is resume_step + 1
+  state          TEXT NOT NULL CHECK (state IN
+                 ('running','done','diverged','failed','oom','timeout','preempted','lost','cancelled')),
+  message        TEXT NOT NULL DEFAULT '',
+  started_at     TEXT NOT NULL,        -- UTC, ISO 8601; for people, nothing is ordered by it
+  ended_at       TEXT,
+  exit_status    TEXT,                 -- "exit 1", "signal 9"
+  device         TEXT NOT NULL DEFAULT '',
+  threads        INTEGER NOT NULL DEFAULT 0,
+  peak_rss_bytes INTEGER,
+  state_bytes    INTEGER,              -- optimizer state
+  environment    TEXT NOT NULL DEFAULT '{}',  -- JSON: versions, hardware, commit, command
+  PRIMARY KEY (run, attempt)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE steps (
+  run       INTEGER NOT NULL,
+  attempt   INTEGER NOT NULL,
+  step      INTEGER NOT NULL,          -- update number, from 1
+  tokens    INTEGER NOT NULL,          -- trained on so far, this step included
+  seconds   REAL NOT NULL,             -- training time so far, evaluation left out
+  loss      REAL,                      -- nats per token, of this step's batch before the update
+  lr        REAL,                      -- of the entry `default`, or of the first entry
+  grad_norm REAL,                      -- before clipping
+  step_seconds        REAL,
+  optimizer_seconds   REAL,
+  diagnostics_seconds REAL,
+  nonfinite INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE evals (
+  run      INTEGER NOT NULL,
+  attempt  INTEGER NOT NULL,
+  step     INTEGER NOT NULL,           -- after this many updates; 0 = before training
+  tokens   INTEGER NOT NULL,           -- trained on so far
+  seconds  REAL NOT NULL,              -- training time so far
+  loss     REAL,                       -- nats per token on the validation windows
+  bits_per_byte REAL,                  -- where the tokenizer is ours
+  eval_tokens   INTEGER NOT NULL,
+  nonfinite INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE blocks (                  -- the weights of a run, by number
+  run    INTEGER NOT NULL,
+  block  INTEGER NOT NULL,
+  name   TEXT NOT NULL,
+  role   TEXT NOT NULL,
+  layer  INTEGER NOT NULL,             -- -1 outside the transformer blocks
+  shape  TEXT NOT NULL,                -- JSON
+  entry  TEXT NOT NULL,                -- entry of the stack that claims it
+  rule   TEXT NOT NULL,
+  PRIMARY KEY (run, block)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE block_stats (             -- worst (largest) over the matrices of a block
+  run     INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  step    INTEGER NOT NULL,
+  block   INTEGER NOT NULL,
+  spectral_norm        REAL,           -- of the weight, before the update
+  stable_rank          REAL,           -- ||W||_F^2 / ||W||_2^2
+  update_spectral_norm REAL,           -- of lr * U
+  update_to_weight     REAL,           -- ||lr U||_F / ||W||_F
+  gradient_norm        REAL,           -- Frobenius
+  lr                   REAL,
+  nonfinite INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step, block)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE equivariance (
+  run           INTEGER NOT NULL,
+  attempt       INTEGER NOT NULL,
+  step          INTEGER NOT NULL,
+  block         INTEGER NOT NULL,
+  "group"       TEXT NOT NULL,
+  error         REAL,
+  floor         REAL,
+  ratio         REAL,
+  horizontality REAL,
+  shift         REAL,
+  nonfinite     INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step, block, "group")
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE router_stats (
+  run           INTEGER NOT NULL,
+  attempt       INTEGER NOT NULL,
+  step          INTEGER NOT NULL,
+  layer         INTEGER NOT NULL,
+  load_cv       REAL,
+  load_entropy  REAL,
+  dead_fraction REAL,
+  z_loss        REAL,
+  balance_loss  REAL,
+  logit_norm    REAL,
+  nonfinite     INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (run, attempt, step, layer)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE expert_load (
+  run     INTEGER NOT NULL,
+  attempt INTEGER NOT NULL,
+  step    INTEGER NOT NULL,
+  layer   INTEGER NOT NULL,
+  expert  INTEGER NOT NULL,
+  tokens  INTEGER NOT NULL,
+  PRIMARY KEY (run, attempt, step, layer, expert)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+  run      INTEGER NOT NULL,
+  attempt  INTEGER NOT NULL,
+  sequence INTEGER NOT NULL,           -- order of events within the attempt, from 1
+  at       TEXT NOT NULL,              -- UTC, ISO 8601
+  step     INTEGER NOT NULL,
+  kind     TEXT NOT NULL,              -- start, diverged, checkpoint, warning, done, ...
+  message  TEXT NOT NULL,
+  PRIMARY KEY (run, attempt, sequence)
+) STRICT, WITHOUT ROWID;
+
+-- For each step the newest attempt whose resume point is not after it: what is true of the run as a whole.
+CREATE VIEW live_attempts AS
+  SELECT a.run, a.attempt, a.resume_step AS after_step,
+         (SELECT min(b.resume_step) FROM attempts b WHERE b.run = a.run AND b.attempt > a.attempt) AS until_step
+  FROM attempts a;
+
+CREATE VIEW loss_curve AS
+  SELECT s.* FROM steps s JOIN live_attempts a ON a.run = s.run AND a.attempt = s.attempt
+  WHERE s.step > a.after_step AND (a.until_step IS NULL OR s.step <= a.until_step);
+
+-- The evaluation before training (step 0) belongs to the newest attempt that began at the beginning.
+CREATE VIEW eval_curve AS
+  SELECT e.* FROM evals e JOIN live_attempts a ON a.run = e.run AND a.attempt = e.attempt
+  WHERE (e.step > a.after_step OR (e.step = 0 AND a.after_step = 0))
+    AND (a.until_step IS NULL OR (a.until_step > 0 AND e.step <= a.until_step));
+
+CREATE VIEW block_stats_curve AS
+  SELECT s.* FROM block_stats s JOIN live_attempts a ON a.run = s.run AND a.attempt = s.attempt
+  WHERE s.step > a.after_step AND (a.until_step IS NULL OR s.step <= a.until_step);
+
+CREATE VIEW final_losses AS            -- one line a cell of the sweep: the table that people ask for first
+  SELECT c.cell, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes, c.job, r.run, r.state,
+         (SELECT e.loss FROM eval_curve e WHERE e.run = r.run ORDER BY e.step DESC LIMIT 1) AS val_loss,
+         (SELECT max(e.step) FROM eval_curve e WHERE e.run = r.run) AS step
+  FROM cells c JOIN runs r ON r.job = c.job WHERE c.retired = 0;
