@@ -58,7 +58,7 @@ constexpr std::array<Dtype, 15> kDtypes = {{
     {"F8_E5M2", at::kFloat8_e5m2, 1},
 }};
 
-const Dtype& row_of(at::ScalarType type) {
+const Dtype& dtype_row(at::ScalarType type) {
   for (const auto& row : kDtypes) {
     if (row.type == type) return row;
   }
@@ -338,7 +338,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
   std::vector<const NamedTensor*> order;
   for (const auto& tensor : tensors) order.push_back(&tensor);
   std::stable_sort(order.begin(), order.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    return row_of(a->second.scalar_type()).width > row_of(b->second.scalar_type()).width;
+    return dtype_row(a->second.scalar_type()).width > dtype_row(b->second.scalar_type()).width;
   });
 
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
@@ -351,7 +351,7 @@ void write_safetensors(const std::filesystem::path& path, std::span<const NamedT
     const auto begin = offset;
     offset += static_cast<std::uint64_t>(tensor.nbytes());
     header[name] = {
-        {"dtype", row_of(tensor.scalar_type()).name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, offset}}};
+        {"dtype", dtype_row(tensor.scalar_type()).name}, {"shape", tensor.sizes().vec()}, {"data_offsets", {begin, offset}}};
   }
   XXH128_canonical_t digest;
   if (options.checksum) {

@@ -43,7 +43,7 @@ std::int64_t heads_of(Space space, const ModelShape& shape) {
   return space == Space::key || space == Space::value ? shape.kv_heads : shape.heads;
 }
 
-bool has_heads(Space space) {
+bool view_has_heads(Space space) {
   return space == Space::query || space == Space::key || space == Space::value || space == Space::output;
 }
 
@@ -75,7 +75,7 @@ std::optional<Motion> motion_of(const ModelElement& g, const Param& param, const
 }
 
 /// `matrix` [n, n] or [E, n, n] along `axis` of x; with a matrix for each expert, x has the experts as its first axis.
-at::Tensor along(const at::Tensor& matrix, const at::Tensor& x, std::int64_t axis) {
+at::Tensor along_axis(const at::Tensor& matrix, const at::Tensor& x, std::int64_t axis) {
   if (matrix.dim() == 2)
     return at::matmul(matrix, x.movedim(axis, 0).flatten(1)).view(x.movedim(axis, 0).sizes()).movedim(0, axis);
   const at::Tensor moved = x.movedim(axis, 1);
@@ -83,7 +83,7 @@ at::Tensor along(const at::Tensor& matrix, const at::Tensor& x, std::int64_t axi
 }
 
 at::Tensor along_vector(const at::Tensor& matrix, const at::Tensor& x, std::int64_t axis) {
-  return along(matrix, x.unsqueeze(-1), axis).squeeze(-1);
+  return along_axis(matrix, x.unsqueeze(-1), axis).squeeze(-1);
 }
 
 /// A gain follows permutations; signs cancel, and where a rotation mixes its entries it stays what it is.
@@ -158,7 +158,8 @@ Axes axes_of(const Param& param, const ModelShape& shape) {
     if (!param.name.ends_with(row.ending)) continue;
     Axes axes{row.spaces, row.gain};
     // Qwen3 and Gemma 3 have one gain for all heads, OLMoE one for each coordinate of the projection.
-    if (has_heads(axes.spaces[0]) && row.gain && param.tensor.size(0) != heads_of(axes.spaces[0], shape) * shape.head_dim)
+    if (view_has_heads(axes.spaces[0]) && row.gain &&
+        param.tensor.size(0) != heads_of(axes.spaces[0], shape) * shape.head_dim)
       axes.spaces = {Space::inside};
     return axes;
   }
@@ -202,7 +203,7 @@ bool commutes(const ModelElement& g, const Param& param, const ModelShape& shape
       if (!axes.gain && motion->group > Group::signed_permutation && !linear) return false;
       continue;
     }
-    const bool heads_apart = has_heads(axes.spaces[axis]) && view.blocks.size() > view.stored.size();
+    const bool heads_apart = view_has_heads(axes.spaces[axis]) && view.blocks.size() > view.stored.size();
     if (heads_apart && motion->whole_heads) continue;
     const Sides sides = sides_of(view, static_cast<std::int64_t>(axis));
     if (sides.unit && symmetry.rows < motion->group) return false;

@@ -12,7 +12,7 @@
 namespace equisweep {
 namespace {
 
-std::string shown(const nlohmann::json* value) {
+std::string shown_value(const nlohmann::json* value) {
   if (value == nullptr) return "none";
   if (value->is_string()) return visible(value->get<std::string>());
   if (value->is_number_float()) return significant(value->get<double>(), 4);
@@ -84,7 +84,7 @@ std::vector<Component> changed_components(const RoleOptions& before, const RoleO
       for (const std::string& key : order) {
         const nlohmann::json *from = find(a->second, key), *to = find(b->second, key);
         if (equal(from, to) || (other_rule && (from == nullptr || to == nullptr))) continue;
-        change.changes.push_back(fmt::format("{} {} → {}", visible(key), shown(from), shown(to)));
+        change.changes.push_back(fmt::format("{} {} → {}", visible(key), shown_value(from), shown_value(to)));
         change.rate_only = change.rate_only && key == "lr";
       }
     }

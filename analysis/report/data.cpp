@@ -13,8 +13,6 @@
 namespace equisweep {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 nlohmann::json object_of(const std::string& text) {
   nlohmann::json value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   return value.is_object() ? value : nlohmann::json::object();

@@ -11,13 +11,11 @@
 #include <string>
 #include <vector>
 
+#include "analysis/statistics/statistics.h"
 #include "core/run_state.h"
 #include "core/run_store.h"
 
 namespace equisweep {
-
-/// A number that there is not.
-inline constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 struct RunRecord {
   std::int64_t run = 0;

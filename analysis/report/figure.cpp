@@ -10,11 +10,11 @@
 
 #include "analysis/report/escape.h"
 #include "analysis/report/palette.h"
+#include "analysis/statistics/statistics.h"
 
 namespace equisweep {
 namespace {
 
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr std::size_t kLabelLimit = 22;
 
 struct Range {
@@ -89,7 +89,7 @@ struct Label {
 };
 
 // Moves labels apart to at least `gap`, keeping their order and staying as near to where they belong as that allows.
-void spread(std::vector<Label>& labels, double gap) {
+void spread_of(std::vector<Label>& labels, double gap) {
   std::stable_sort(labels.begin(), labels.end(), [](const Label& a, const Label& b) { return a.y < b.y; });
   for (int pass = 0; pass < 50; ++pass) {
     for (std::size_t i = 1; i < labels.size(); ++i) {
@@ -217,7 +217,7 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
                             commands.empty() ? "plot " : ", \\\n  ", block++);
     labels.push_back({at, plot.level->label, "#808080"});
   }
-  spread(labels, height);
+  spread_of(labels, height);
   std::size_t longest = 0;
   for (const Label& label : labels) {
     longest = std::max(longest, label.text.size());

@@ -10,9 +10,6 @@
 namespace equisweep {
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
 double t_statistic(double difference, double standard_error) {
   if (standard_error > 0) return difference / standard_error;
   if (std::isnan(standard_error)) return kNan;

@@ -5,11 +5,16 @@
 // run counts as +infinity, is ranking_mean(). Student's t from Boost.Math.
 
 #include <cstddef>
+#include <limits>
 #include <optional>
 #include <span>
 #include <vector>
 
 namespace equisweep {
+
+/// A number that there is not, and what a diverged run has for a loss.
+inline constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 inline constexpr double kAlpha = 0.05;  ///< two-sided level of every interval and test
 inline constexpr double kPower = 0.8;   ///< of the smallest detectable difference

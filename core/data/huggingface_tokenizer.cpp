@@ -9,7 +9,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kSpaceMark = "\xe2\x96\x81";
+constexpr const char* kSpaceMarkText = "\xe2\x96\x81";
 
 /// The ways to cut `piece` into two pieces, the shortest beginning first.
 void add_merges(const std::string& piece, const std::unordered_map<std::string, std::int64_t>& ids, json& merges) {
@@ -40,7 +40,7 @@ std::string huggingface_tokenizer(const Tokenizer& tokenizer) {
   const json newline = {{"type", "Split"}, {"pattern", {{"String", "\n"}}}, {"behavior", "Isolated"}, {"invert", false}};
   const json decoder = {{"type", "Sequence"},
                         {"decoders",
-                         {{{"type", "Replace"}, {"pattern", {{"String", kSpaceMark}}}, {"content", " "}},
+                         {{{"type", "Replace"}, {"pattern", {{"String", kSpaceMarkText}}}, {"content", " "}},
                           {{"type", "ByteFallback"}},
                           {{"type", "Fuse"}}}}};
   const json file = {{"version", "1.0"},
@@ -49,7 +49,7 @@ std::string huggingface_tokenizer(const Tokenizer& tokenizer) {
                      {"added_tokens",
                       {special(Tokenizer::kUnknown, tokenizer.piece(Tokenizer::kUnknown)),
                        special(Tokenizer::kDelimiter, tokenizer.piece(Tokenizer::kDelimiter))}},
-                     {"normalizer", {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMark}}},
+                     {"normalizer", {{"type", "Replace"}, {"pattern", {{"String", " "}}}, {"content", kSpaceMarkText}}},
                      {"pre_tokenizer", newline},
                      {"post_processor", nullptr},
                      {"decoder", decoder},

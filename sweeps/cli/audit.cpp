@@ -13,7 +13,7 @@
 namespace equisweep {
 namespace {
 
-struct Options {
+struct AuditCommandOptions {
   std::vector<std::string> rules, precisions = {"fp64", "fp32", "bf16"}, models;
   bool with_models = false;
   std::uint64_t seed = 0;
@@ -21,7 +21,7 @@ struct Options {
 };
 
 /// Level 1: rules on single blocks.
-void audit_rules(const Options& options, std::int64_t threads, AuditReport& report) {
+void audit_rules(const AuditCommandOptions& options, std::int64_t threads, AuditReport& report) {
   const std::vector<AuditSubject> subjects = rule_subjects(options.rules);
   AuditOptions audit_options;
   audit_options.seed = options.seed;
@@ -41,7 +41,7 @@ void audit_rules(const Options& options, std::int64_t threads, AuditReport& repo
 }
 
 /// Level 2: rules on small models.
-void audit_whole_models(const Options& options, std::int64_t threads, AuditReport& report) {
+void audit_whole_models(const AuditCommandOptions& options, std::int64_t threads, AuditReport& report) {
   ModelAuditOptions audit_options;
   audit_options.seed = options.seed;
   audit_options.threads = threads;
@@ -96,7 +96,7 @@ void print_summary(const AuditReport& report) {
   }
 }
 
-ExitCode act_on(const Options& options) {
+ExitCode act_on(const AuditCommandOptions& options) {
   // Nothing named: everything. Only rules named: those alone. Only models named: all rules on those.
   const bool everything = options.rules.empty() && !options.with_models;
   const auto threads = std::clamp<std::int64_t>(std::thread::hardware_concurrency(), 1, 8);
@@ -130,7 +130,7 @@ void add_audit(CLI::App& program, Action& action) {
       "  equisweep audit --models olmoe --rules muon\n"
       "  equisweep audit --precision fp64 --seed 7\n"
       "  equisweep audit --json audit.json --db audit.db");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<AuditCommandOptions>();
   command->add_option("--rules", options->rules, "names of rules; all of them if left out")->delimiter(',');
   CLI::Option* const models =
       command->add_option("--models", options->models, "train whole models: names of architectures, or all of them")

@@ -83,7 +83,7 @@ struct ShowOptions {
   bool ids = false, as_json = false;
 };
 
-ExitCode show(const ShowOptions& options) {
+ExitCode show_window(const ShowOptions& options) {
   std::optional<std::int64_t> vocabulary = options.vocabulary;
   if (!vocabulary && std::filesystem::exists(std::filesystem::path(options.corpus) / kManifestName))
     vocabulary = read_manifest(options.corpus).vocabulary;
@@ -193,7 +193,7 @@ void add_data(CLI::App& program, Action& action) {
   show_command->add_flag("--ids", show_options->ids, "token ids instead of text");
   show_command->add_flag("--json", show_options->as_json, "ids, text and what is known of the corpus");
   add_results_option(*show_command, show_options->results);
-  show_command->callback([&action, show_options] { action = [show_options] { return show(*show_options); }; });
+  show_command->callback([&action, show_options] { action = [show_options] { return show_window(*show_options); }; });
 }
 
 }  // namespace equisweep

@@ -94,7 +94,7 @@ std::string view_text(const Param& param) {
   return fmt::format("{} {}", name, fmt::join(natural.blocks, " x "));
 }
 
-ExitCode describe(const std::string& name, bool as_json) {
+ExitCode describe_model(const std::string& name, bool as_json) {
   const nlohmann::json config = resolve_model(name, nlohmann::json::object());
   const std::vector<Param> params = describe_params(config);
   nlohmann::json weights = nlohmann::json::array();
@@ -147,7 +147,7 @@ void add_models(CLI::App& program, Action& action) {
   command->add_option("--describe", *name, "a model, e.g. qwen3-nano");
   command->callback([&action, command, json, name] {
     if (command->get_subcommands().empty())
-      action = [json, name] { return name->empty() ? list_models(*json) : describe(*name, *json); };
+      action = [json, name] { return name->empty() ? list_models(*json) : describe_model(*name, *json); };
   });
 
   CLI::App* verify =

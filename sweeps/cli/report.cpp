@@ -9,7 +9,7 @@
 namespace equisweep {
 namespace {
 
-struct Options {
+struct ReportCommandOptions {
   std::string sweep;
   std::filesystem::path results, out;
   std::vector<std::string> formats;
@@ -21,7 +21,7 @@ const std::map<std::string, ReportFormat> kFormats = {{"html", ReportFormat::htm
                                                       {"csv", ReportFormat::csv},
                                                       {"latex", ReportFormat::latex}};
 
-ExitCode report(const Options& options) {
+ExitCode report(const ReportCommandOptions& options) {
   const std::filesystem::path folder = find_sweep(options.results, options.sweep);
   const std::filesystem::path out = options.out.empty() ? folder / "report" : options.out;
   ReportOptions report_options;
@@ -51,7 +51,7 @@ void add_report(CLI::App& program, Action& action) {
                              "  equisweep report results/demo --out demo-report\n"
                              "  equisweep report demo --strict           exit 4 where a claim would not hold\n"
                              "  equisweep report demo --format latex,csv only tables for a paper, and figures\n");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<ReportCommandOptions>();
   command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
   command->add_option("--out", options->out, "folder to write; default: report/ in the sweep's folder");
   command->add_option("--format", options->formats, "what to write; default: all")

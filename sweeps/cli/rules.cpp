@@ -9,14 +9,14 @@
 namespace equisweep {
 namespace {
 
-nlohmann::json describe(const Field& field) {
+nlohmann::json describe_rule(const Field& field) {
   nlohmann::json out = {
       {"name", field.name},
       {"default", field.default_json.empty() ? nlohmann::json() : nlohmann::json::parse(field.default_json)},
       {"required", field.default_json.empty()},
       {"allowed", allowed_values(field)},
       {"doc", field.doc}};
-  for (const Field& inner : field.fields) out["fields"].push_back(describe(inner));
+  for (const Field& inner : field.fields) out["fields"].push_back(describe_rule(inner));
   return out;
 }
 
@@ -31,12 +31,12 @@ std::string state_text(const RuleInfo& rule) {
   return slots.empty() ? "none" : join(slots);
 }
 
-nlohmann::json describe(const RuleInfo& rule) {
+nlohmann::json describe_rule(const RuleInfo& rule) {
   nlohmann::json out = {{"name", rule.name},       {"summary", rule.summary},   {"equation", rule.equation},
                         {"state", state_of(rule)}, {"symmetry", rule.symmetry}, {"degree", rule.degree(default_entry(rule))},
                         {"source", rule.source}};
-  for (const Field& field : common_fields()) out["options"].push_back(describe(field));
-  for (const Field& field : rule.fields) out["options"].push_back(describe(field));
+  for (const Field& field : common_fields()) out["options"].push_back(describe_rule(field));
+  for (const Field& field : rule.fields) out["options"].push_back(describe_rule(field));
   return out;
 }
 
@@ -48,10 +48,10 @@ void print_fields(std::span<const Field> fields, const std::string& indent) {
   }
 }
 
-ExitCode show(const std::string& name, bool json) {
+ExitCode show_rule(const std::string& name, bool json) {
   const RuleInfo& rule = find_rule(name);
   if (json) {
-    fmt::print("{}\n", describe(rule).dump(2));
+    fmt::print("{}\n", describe_rule(rule).dump(2));
     return ExitCode::ok;
   }
   fmt::print("{}: {}\n\n  step       W <- (1 - lr * weight_decay) W - lr U\n  direction  {}\n  state      {}\n", rule.name,
@@ -67,7 +67,7 @@ ExitCode show(const std::string& name, bool json) {
 ExitCode list_rules(bool json) {
   if (json) {
     nlohmann::json out = nlohmann::json::array();
-    for (const RuleInfo& rule : rules()) out.push_back(describe(rule));
+    for (const RuleInfo& rule : rules()) out.push_back(describe_rule(rule));
     fmt::print("{}\n", out.dump(2));
     return ExitCode::ok;
   }
@@ -151,7 +151,7 @@ void add_rules(CLI::App& program, Action& action) {
   auto name = std::make_shared<std::string>();
   show_command->add_option("name", *name, "name of the rule")->required();
   show_command->add_flag("--json", *json, "machine-readable");
-  show_command->callback([&action, name, json] { action = [name, json] { return show(*name, *json); }; });
+  show_command->callback([&action, name, json] { action = [name, json] { return show_rule(*name, *json); }; });
 
   CLI::App* verify = command->add_subcommand("verify",
                                              "Replays recorded updates (one .safetensors and one .json a case; "

@@ -17,7 +17,7 @@
 namespace equisweep {
 namespace {
 
-struct Options {
+struct RunCommandOptions {
   std::filesystem::path file, results;
   std::vector<std::string> sets, only;
   std::optional<int> jobs;
@@ -51,8 +51,8 @@ void prepare_corpora(const std::vector<Job>& jobs, const nlohmann::json& init_fr
 }
 
 /// What would be started, without starting or writing anything.
-ExitCode show(const SweepSpec& spec, const std::vector<Job>& jobs, const Options& options,
-              const std::vector<Device>& devices) {
+ExitCode show_plan(const SweepSpec& spec, const std::vector<Job>& jobs, const RunCommandOptions& options,
+                   const std::vector<Device>& devices) {
   DryLauncher launcher(std::cout);
   const auto states = recorded_states(sweep_folder(options.results, spec.name));
   for (const Job& job : start_order(jobs)) {
@@ -67,14 +67,14 @@ ExitCode show(const SweepSpec& spec, const std::vector<Job>& jobs, const Options
   return ExitCode::ok;
 }
 
-ExitCode run(const Options& options) {
+ExitCode run(const RunCommandOptions& options) {
   const SweepSpec spec = read_sweep_file(options.file, options.sets);
   const std::filesystem::path folder = sweep_folder(options.results, spec.name);
   const SweepPlan plan = make_plan(spec, spec.tune ? recorded_results(folder) : TuneResults{});
   const std::vector<Job>& jobs = plan.jobs;
   const std::vector<Job> chosen = select(spec, jobs, options.only);
   const std::vector<Device> devices = devices_for(spec, options.jobs, options.gpus, chosen.size());
-  if (options.dry_run) return show(spec, chosen, options, devices);
+  if (options.dry_run) return show_plan(spec, chosen, options, devices);
   require_gpu(spec, options.gpus, devices);
   for (const std::string& change : plan_changes(recorded_jobs(folder), jobs)) fmt::print(stderr, "changed: {}\n", change);
   for (const std::string& note : tuning_notes(plan.tunings)) fmt::print(stderr, "note: {}\n", note);
@@ -128,7 +128,7 @@ void add_run(CLI::App& program, Action& action) {
                                              "  equisweep run sweeps/examples/demo.yaml --set grid.seed=[0,1,2] --jobs 2\n"
                                              "  equisweep run sweeps/examples/demo.yaml --gpus 0,2-3\n"
                                              "  equisweep run sweeps/examples/demo.yaml --only stack=muon,seed=0\n");
-  auto options = std::make_shared<Options>();
+  auto options = std::make_shared<RunCommandOptions>();
   add_sweep_options(*command, options->file, options->sets, &options->only);
   command->add_option("--jobs", options->jobs, "how many jobs at a time; default: one a core, or one a GPU")
       ->check(CLI::PositiveNumber);

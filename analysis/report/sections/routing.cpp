@@ -36,7 +36,7 @@ constexpr const char* kLive =
     "JOIN live_attempts a ON a.run = r.run AND a.attempt = r.attempt WHERE r.run = ? AND r.step > a.after_step AND "
     "(a.until_step IS NULL OR r.step <= a.until_step)";
 
-void add_run(const ReportData& data, const RunRecord& run, RouterCurve& curve) {
+void add_routed_run(const ReportData& data, const RunRecord& run, RouterCurve& curve) {
   SQLite::Statement query(data.db(), fmt::format("SELECT r.step, r.load_cv, r.load_entropy, r.dead_fraction, r.z_loss, "
                                                  "r.logit_norm FROM router_stats r {}",
                                                  kLive));
@@ -122,7 +122,7 @@ Content routing_section(const SectionInput& input) {
       std::int64_t runs = 0;
       for (const CellRecord* cell : arm.chosen().cells) {
         const std::size_t before = curve.size();
-        add_run(data, *cell->run, curve);
+        add_routed_run(data, *cell->run, curve);
         runs += curve.size() > before || !curve.empty() ? 1 : 0;
       }
       if (curve.empty()) continue;
