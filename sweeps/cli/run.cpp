@@ -51,8 +51,8 @@ void prepare_corpora(const std::vector<Job>& jobs, const nlohmann::json& init_fr
 }
 
 /// What would be started, without starting or writing anything.
-ExitCode show_plan(const SweepSpec& spec, const std::vector<Job>& jobs, const RunCommandOptions& options,
-                   const std::vector<Device>& devices) {
+ExitCode show_commands(const SweepSpec& spec, const std::vector<Job>& jobs, const RunCommandOptions& options,
+                       const std::vector<Device>& devices) {
   DryLauncher launcher(std::cout);
   const auto states = recorded_states(sweep_folder(options.results, spec.name));
   for (const Job& job : start_order(jobs)) {
@@ -74,7 +74,7 @@ ExitCode run(const RunCommandOptions& options) {
   const std::vector<Job>& jobs = plan.jobs;
   const std::vector<Job> chosen = select(spec, jobs, options.only);
   const std::vector<Device> devices = devices_for(spec, options.jobs, options.gpus, chosen.size());
-  if (options.dry_run) return show_plan(spec, chosen, options, devices);
+  if (options.dry_run) return show_commands(spec, chosen, options, devices);
   require_gpu(spec, options.gpus, devices);
   for (const std::string& change : plan_changes(recorded_jobs(folder), jobs)) fmt::print(stderr, "changed: {}\n", change);
   for (const std::string& note : tuning_notes(plan.tunings)) fmt::print(stderr, "note: {}\n", note);
