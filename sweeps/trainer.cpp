@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -95,6 +96,10 @@ struct Trainer::Impl {
         batches(std::move(corpus), cfg.at("data").at("seq_len"), cfg.at("data").at("batch_tokens"),
                 cfg.at("data").at("seed"), cfg.at("data").at("target_offset")) {
     const Precision precision = precision_of(cfg);
+    if (cfg.at("train").value("deterministic", false)) {
+      ::setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);  // read when cuBLAS starts
+      at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    }
     if (!options.resume) initialize_weights();
     for (Param& p : model->params()) p.tensor.set_data(p.tensor.detach().to(device, precision.weights));
     model->set_compute_dtype(precision.compute);
@@ -147,7 +152,8 @@ struct Trainer::Impl {
     DiagnosticContext context{store, number, top_k};
     for (const Param& p : model->params()) {
       context.roles.emplace(p.name, p.role);
-      context.inner_roundoff.emplace(p.name, roundoff_inside(config.at("stack").at(entry_of.at(std::string(name_of(p.role))))));
+      context.inner_roundoff.emplace(p.name,
+                                     roundoff_inside(config.at("stack").at(entry_of.at(std::string(name_of(p.role))))));
     }
     for (const auto& [name, options] : config.at("log").items()) {
       if (!options.is_object()) continue;  // what is kept of the run, no diagnostic
