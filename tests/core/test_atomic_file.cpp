@@ -17,11 +17,11 @@
 namespace equisweep {
 namespace test_atomic_file {
 
-class AtomicFileTest : public testing::Test {
+class AtomicFileTest : public ::testing::Test {
  protected:
   AtomicFileTest() {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              (std::string("equisweep_") + testing::UnitTest::GetInstance()->current_test_info()->name() +
+    folder_ = std::filesystem::path(::testing::TempDir()) /
+              (std::string("equisweep_") + ::testing::UnitTest::GetInstance()->current_test_info()->name() +
                std::to_string(::getpid()));
     std::filesystem::create_directories(folder_);
   }

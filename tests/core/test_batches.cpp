@@ -79,7 +79,7 @@ TEST(Permutation, KeysGiveAllOrdersAlike) {
   EXPECT_LT(chi_square, 49.7);
 }
 
-class EpochTest : public testing::TestWithParam<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>> {};
+class EpochTest : public ::testing::TestWithParam<std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t>> {};
 
 // Batches may straddle epochs: the walk is one sequence of windows, cut into batches.
 TEST_P(EpochTest, VisitsEveryWindowOnceInAnEpoch) {
@@ -105,9 +105,9 @@ TEST_P(EpochTest, VisitsEveryWindowOnceInAnEpoch) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Shapes, EpochTest,
-                         testing::Values(std::tuple(9, 8, 1, 1), std::tuple(17, 8, 1, 1), std::tuple(16, 8, 1, 1),
-                                         std::tuple(1000, 7, 3, 1), std::tuple(1000, 7, 3, 2), std::tuple(641, 64, 10, 1),
-                                         std::tuple(512, 1, 4, 3)));
+                         ::testing::Values(std::tuple(9, 8, 1, 1), std::tuple(17, 8, 1, 1), std::tuple(16, 8, 1, 1),
+                                           std::tuple(1000, 7, 3, 1), std::tuple(1000, 7, 3, 2), std::tuple(641, 64, 10, 1),
+                                           std::tuple(512, 1, 4, 3)));
 
 TEST(Batches, TargetsAreTheTokensThatFollow) {
   for (const std::int64_t offset : {1, 2, 5}) {
@@ -138,8 +138,8 @@ TEST(Batches, AreAFunctionOfSeedAndStep) {
 
 TEST(Batches, ValidationIsTheFirstWindowsInOrder) {
   const Batches batches(counting(1000, 16 * 10 + 1), 16, 48, 1);  // 10 windows, 3 a batch
-  EXPECT_THAT(first_tokens(batches.val(0)), testing::ElementsAre(0, 16, 32));
-  EXPECT_THAT(first_tokens(batches.val(2)), testing::ElementsAre(96, 112, 128));
+  EXPECT_THAT(first_tokens(batches.val(0)), ::testing::ElementsAre(0, 16, 32));
+  EXPECT_THAT(first_tokens(batches.val(2)), ::testing::ElementsAre(96, 112, 128));
   EXPECT_ANY_THROW(batches.val(3));
   EXPECT_ANY_THROW(batches.train(0));
   for (const auto& [eval_tokens, expected] :

@@ -103,13 +103,13 @@ TEST(Corpus, ACheckIsNotedForTheseVeryFilesAndThisVocabulary) {
   const auto nanoseconds = [](const timespec& t) { return std::to_string(t.tv_sec * 1'000'000'000 + t.tv_nsec); };
   for (const std::string& part :
        {std::to_string(file.st_ino), std::to_string(file.st_size), nanoseconds(file.st_mtim), nanoseconds(file.st_ctim)}) {
-    EXPECT_THAT(note["key"].get<std::string>(), testing::HasSubstr("," + part));
+    EXPECT_THAT(note["key"].get<std::string>(), ::testing::HasSubstr("," + part));
   }
   note["unigram_entropy"] = 123;  // shows whether the note was used
   std::ofstream(notes[0]) << note;
   EXPECT_EQ(open_corpus(name, 10, 0, cache.path()).info.unigram_entropy, 123);
   EXPECT_NE(open_corpus(name, 11, 0, cache.path()).info.unigram_entropy, 123);
-  EXPECT_THAT(refusal(name, 9, cache.path()), testing::HasSubstr("token 9 at position 6 (byte 1036)"));
+  EXPECT_THAT(refusal(name, 9, cache.path()), ::testing::HasSubstr("token 9 at position 6 (byte 1036)"));
 
   note["key"] = "of other files";
   std::ofstream(notes[0]) << note;
@@ -134,7 +134,7 @@ TEST(Corpus, AChangedShardIsCheckedAgain) {
     file.put(99);
   }
   fs::last_write_time(train, time);
-  EXPECT_THAT(refusal(name, 10, folder / "cache"), testing::HasSubstr("token 99 at position 1 (byte 1026)"));
+  EXPECT_THAT(refusal(name, 10, folder / "cache"), ::testing::HasSubstr("token 99 at position 1 (byte 1026)"));
   EXPECT_NE(open_corpus(name, 100, 0, folder / "cache").info.digest, digest);
 }
 
@@ -149,9 +149,9 @@ TEST(Corpus, IsRefusedByName) {
             (folder / "empty").string() +
                 ": has no manifest.json and no shards *train*.bin; make a corpus with 'equisweep data prepare'");
   write_shard(folder / "empty" / "train.bin", {1});
-  EXPECT_THAT(refusal((folder / "empty").string(), 512, folder.path()), testing::HasSubstr("no shards *val*.bin"));
+  EXPECT_THAT(refusal((folder / "empty").string(), 512, folder.path()), ::testing::HasSubstr("no shards *val*.bin"));
   write_shard(folder / "empty" / "train_val.bin", {1});
-  EXPECT_THAT(refusal((folder / "empty").string(), 512, folder.path()), testing::HasSubstr("both 'train' and 'val'"));
+  EXPECT_THAT(refusal((folder / "empty").string(), 512, folder.path()), ::testing::HasSubstr("both 'train' and 'val'"));
 }
 
 TEST(Corpus, ADamagedPreparedFolderIsRefused) {
@@ -172,7 +172,7 @@ TEST(Corpus, ADamagedPreparedFolderIsRefused) {
   EXPECT_EQ(corpus.info.digest, sha256_of_file(options.out / "manifest.json"));
   EXPECT_EQ(open_corpus(name, 512, 0, folder / "cache").info.vocabulary, 300);
   EXPECT_THAT(refusal(name, 299, folder / "cache"),
-              testing::HasSubstr("the corpus has a vocabulary of 300, the model one of 299"));
+              ::testing::HasSubstr("the corpus has a vocabulary of 300, the model one of 299"));
 
   const auto shard = options.out / "train-00000.bin";
   {
@@ -181,9 +181,9 @@ TEST(Corpus, ADamagedPreparedFolderIsRefused) {
     file.put('\7');
     file.put('\0');
   }
-  EXPECT_THAT(refusal(name, 300, folder / "cache"), testing::HasSubstr("it is damaged or was changed"));
+  EXPECT_THAT(refusal(name, 300, folder / "cache"), ::testing::HasSubstr("it is damaged or was changed"));
   fs::resize_file(shard, fs::file_size(shard) - 2);
-  EXPECT_THAT(refusal(name, 300, folder / "cache"), testing::HasSubstr("(2 are missing)"));
+  EXPECT_THAT(refusal(name, 300, folder / "cache"), ::testing::HasSubstr("(2 are missing)"));
   fs::remove(shard);
   EXPECT_EQ(refusal(name, 300, folder / "cache"), shard.string() + ": cannot be opened: No such file or directory");
 }
@@ -225,7 +225,7 @@ TEST(Corpus, KjvIsPreparedOnceForAll) {
     EXPECT_EQ(status, 0);
   }
   for (const auto& entry : fs::directory_iterator(folder.path())) {  // no lock, nothing half made
-    EXPECT_THAT(entry.path().filename().string(), testing::AnyOf("kjv-512", "checked"));
+    EXPECT_THAT(entry.path().filename().string(), ::testing::AnyOf("kjv-512", "checked"));
   }
 
   const Corpus corpus = open_corpus("kjv", 512, 0, folder.path());

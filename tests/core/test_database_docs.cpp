@@ -12,8 +12,8 @@
 namespace equisweep {
 namespace test_database_docs {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 std::string documentation() {
   std::ostringstream text;
@@ -42,7 +42,7 @@ std::vector<std::string> rows(SQLite::Database& db, const std::string& sql) {
 }
 
 /// Two stacks, two scales, one seed; the scaled muon run diverged. Losses are round numbers, so that answers are known.
-class DatabaseDocs : public testing::Test {
+class DatabaseDocs : public ::testing::Test {
  protected:
   void SetUp() override {
     SweepStore sweep(path_);
@@ -113,7 +113,7 @@ TEST_F(DatabaseDocs, QueriesAnswer) {
   EXPECT_THAT(rows(*db, all[2]), ElementsAre("qwen3-nano,muon,1.0,0,-1.0"));
   EXPECT_THAT(rows(*db, all[4]), ElementsAre(HasSubstr("adamw,1.0,0,2"), HasSubstr("adamw,2.0,0,2"),
                                              HasSubstr("muon,1.0,0,2"), "qwen3-nano,muon,2.0,0,"));
-  EXPECT_THAT(rows(*db, all[5]), testing::Each(HasSubstr("2.0,10.0,0.25")));
+  EXPECT_THAT(rows(*db, all[5]), ::testing::Each(HasSubstr("2.0,10.0,0.25")));
   EXPECT_THAT(rows(*db, all[8]), ElementsAre("aaaaaaaaaaaaaaa3,1,diverged,,loss nan,"));
 }
 

@@ -176,9 +176,9 @@ TEST(Field, AllProblemsAtOnce) {
     std::vector<std::string> found;
     for (const auto& problem : error.problems()) found.push_back(problem.what);
     EXPECT_THAT(found,
-                testing::ElementsAre("stack a: unknown key 'moment'", "stack a: key 'lr' is missing",
-                                     "stack a: steps: 'x' is not an integer", "stack a: nesterov: 0 is not true or false",
-                                     "stack a: polar: unknown key 'z'", "stack a: polar.backend: 3 is not a name"));
+                ::testing::ElementsAre("stack a: unknown key 'moment'", "stack a: key 'lr' is missing",
+                                       "stack a: steps: 'x' is not an integer", "stack a: nesterov: 0 is not true or false",
+                                       "stack a: polar: unknown key 'z'", "stack a: polar.backend: 3 is not a name"));
   }
 }
 
@@ -231,7 +231,7 @@ TEST(Field, Lookup) {
   EXPECT_EQ(find_field(fields(), "steps"), &fields()[2]);
   EXPECT_EQ(find_field(fields(), "step"), nullptr);
   EXPECT_THAT(names_of(fields()),
-              testing::ElementsAre("lr", "momentum", "steps", "nesterov", "note", "scale", "betas", "alpha", "polar"));
+              ::testing::ElementsAre("lr", "momentum", "steps", "nesterov", "note", "scale", "betas", "alpha", "polar"));
   EXPECT_EQ(allowed_values({.name = "x", .kind = FieldKind::number, .default_json = "", .doc = "", .max = 3}),
             "a number <= 3");
   EXPECT_EQ(allowed_values({.name = "x", .kind = FieldKind::number, .default_json = "", .doc = ""}), "a number");

@@ -321,7 +321,7 @@ TEST(MatrixView, ShapesThatAreNoSuchLayoutAreProgrammerErrors) {
 }
 
 TEST(MatrixView, Names) {
-  EXPECT_THAT(view_names(), testing::ElementsAre("natural", "whole", "row", "col", "heads", "split", "pair"));
+  EXPECT_THAT(view_names(), ::testing::ElementsAre("natural", "whole", "row", "col", "heads", "split", "pair"));
 }
 
 }  // namespace test_matrix_view

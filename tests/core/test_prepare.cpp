@@ -132,7 +132,7 @@ TEST(Prepare, HoldsOutAFractionSpreadOverTheText) {
       owner[static_cast<std::size_t>(std::stoi(decoded.substr(at + 6)))] += mark;
     }
   }
-  EXPECT_THAT(owner, testing::Each(testing::AnyOf(1, 2)));
+  EXPECT_THAT(owner, ::testing::Each(::testing::AnyOf(1, 2)));
 }
 
 TEST(Prepare, DocumentsOfJsonLinesStayWhole) {
@@ -168,13 +168,13 @@ TEST(Prepare, ImpossibleOptionsAreRefusedAndLeaveNothing) {
   EXPECT_EQ(with([&](auto& o) { o.out = folder.path(); }),
             folder.path().string() + " exists; delete it first or choose another folder");
   EXPECT_THAT(with([](auto& o) { o.vocabulary = 100; }),
-              testing::HasSubstr("no tokenizer of 100 pieces can be made from this text of "));
+              ::testing::HasSubstr("no tokenizer of 100 pieces can be made from this text of "));
   EXPECT_THAT(with([](auto& o) { o.text.push_back("/missing/file"); }),
-              testing::HasSubstr("/missing/file: cannot be opened"));
+              ::testing::HasSubstr("/missing/file: cannot be opened"));
   write_file(folder / "text.txt", "one line\n");
   EXPECT_EQ(refusal(good), "the text is too short to hold out a part for validation; give more text or --val-text");
   write_file(folder / "text.txt", numbered_lines(0, 1000) + "\xff");
-  EXPECT_THAT(refusal(good), testing::HasSubstr("is not UTF-8"));
+  EXPECT_THAT(refusal(good), ::testing::HasSubstr("is not UTF-8"));
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), {}), 1);  // the text
 }
 
@@ -228,7 +228,7 @@ TEST(Manifest, HostileOnesAreRefused) {
 
 TEST(Kjv, ReferencesAreStripped) {
   EXPECT_THAT(kjv_chapters("Ge1:1 In the: beginning\nGe1:2 And\nGe2:1 Thus\n1Sm1:1 Now\n1Sm2:1 And 1:1 too\n"),
-              testing::ElementsAre("In the: beginning\nAnd\n", "Thus\n", "Now\n", "And 1:1 too\n"));
+              ::testing::ElementsAre("In the: beginning\nAnd\n", "Thus\n", "Now\n", "And 1:1 too\n"));
   for (const char* bad : {"In the beginning\n", "\n", "Ge1:1\n", "Ge:1 In\n", "Ge1: In\n", "Ge1:x In\n", ":1 In\n"})
     EXPECT_THROW(kjv_chapters(bad), DataError) << bad;
 }
@@ -238,8 +238,8 @@ TEST(Kjv, AMissingProgramIsAnErrorThatSaysWhatToInstall) {
     print_kjv("equisweep-no-such-program");
     ADD_FAILURE();
   } catch (const Error& e) {
-    EXPECT_THAT(e.what(), testing::HasSubstr("apt-get install bible-kjv"));
-    EXPECT_THAT(e.what(), testing::HasSubstr("synthetic"));
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("apt-get install bible-kjv"));
+    EXPECT_THAT(e.what(), ::testing::HasSubstr("synthetic"));
   }
   EXPECT_THROW(print_kjv("echo"), Error);  // one line
   EXPECT_THROW(print_kjv("false"), Error);

@@ -9,7 +9,7 @@
 namespace equisweep {
 namespace test_role {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 TEST(Role, NamesAreThoseOfSweepFiles) {
   std::vector<std::string> names;

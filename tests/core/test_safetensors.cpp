@@ -15,13 +15,13 @@
 namespace equisweep {
 namespace test_safetensors {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
-class Safetensors : public testing::Test {
+class Safetensors : public ::testing::Test {
  protected:
   Safetensors() {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              (std::string("equisweep_") + testing::UnitTest::GetInstance()->current_test_info()->name() +
+    folder_ = std::filesystem::path(::testing::TempDir()) /
+              (std::string("equisweep_") + ::testing::UnitTest::GetInstance()->current_test_info()->name() +
                std::to_string(::getpid()));
     std::filesystem::create_directories(folder_);
   }
@@ -139,8 +139,8 @@ TEST_F(Safetensors, EqualNamesAndForeignDtypesAreProgrammerErrors) {
 TEST(SafetensorsGolden, ARecordingReadsAsItsSidecarSays) {
   const SafetensorsFile file(std::string(EQUISWEEP_SOURCE_DIR) +
                              "/tests/golden/optim/pure/muon_split__gptoss_gate_up_2x3x14_gaussian.safetensors");
-  EXPECT_THAT(file.names(), testing::UnorderedElementsAre("W0", "G1", "G2", "G3", "G4", "G5", "W1", "W2", "W3", "W4", "W5",
-                                                          "state.momentum"));
+  EXPECT_THAT(file.names(), ::testing::UnorderedElementsAre("W0", "G1", "G2", "G3", "G4", "G5", "W1", "W2", "W3", "W4", "W5",
+                                                            "state.momentum"));
   for (const auto& name : file.names()) {
     EXPECT_THAT(file.shape(name), ElementsAre(2, 3, 14)) << name;
     EXPECT_EQ(file.dtype(name), name == "W0" || name[0] == 'G' ? at::kFloat : at::kDouble) << name;

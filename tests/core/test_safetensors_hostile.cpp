@@ -18,11 +18,11 @@ namespace test_safetensors_hostile {
 using namespace std::string_literals;
 
 // A folder of its own for each test, since CTest runs them side by side.
-class HostileSafetensors : public testing::Test {
+class HostileSafetensors : public ::testing::Test {
  protected:
   HostileSafetensors() {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              ("equisweep_"s + testing::UnitTest::GetInstance()->current_test_info()->name() + std::to_string(::getpid()));
+    folder_ = std::filesystem::path(::testing::TempDir()) /
+              ("equisweep_"s + ::testing::UnitTest::GetInstance()->current_test_info()->name() + std::to_string(::getpid()));
     std::filesystem::create_directories(folder_);
   }
   ~HostileSafetensors() override { std::filesystem::remove_all(folder_); }

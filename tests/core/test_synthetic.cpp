@@ -29,7 +29,7 @@ std::vector<std::int64_t> read(const TokenSource& source, std::int64_t begin, st
   return tokens;
 }
 
-class Synthetic : public testing::TestWithParam<std::int64_t> {};
+class Synthetic : public ::testing::TestWithParam<std::int64_t> {};
 
 // The stationary distribution and the entropies by definition: pi solves pi (P - 1) = 0 with sum 1.
 TEST_P(Synthetic, EntropiesAreThoseOfTheTransitionMatrix) {
@@ -52,7 +52,7 @@ TEST_P(Synthetic, EntropiesAreThoseOfTheTransitionMatrix) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Vocabularies, Synthetic, testing::Values(2, 3, 17, 64, 300));
+INSTANTIATE_TEST_SUITE_P(Vocabularies, Synthetic, ::testing::Values(2, 3, 17, 64, 300));
 
 // The mean of -ln P(next | token) over a sample is h up to the standard error of a mean. Neighbouring terms are dependent
 // for as long as the chain remembers, at most until a restart: 64 steps on average, so n / 128 counts as independent

@@ -86,11 +86,11 @@ TEST(Tokenizer, TrainingIsAFunctionOfTheText) {
 }
 
 TEST(Tokenizer, TrainingIsSilent) {
-  testing::internal::CaptureStderr();
-  testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  ::testing::internal::CaptureStdout();
   Tokenizer::train(verses(), 300);
-  EXPECT_EQ(testing::internal::GetCapturedStderr(), "");
-  EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
+  EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
+  EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
 }
 
 TEST(Tokenizer, ImpossibleVocabulariesAreRefused) {

@@ -12,8 +12,8 @@
 namespace equisweep {
 namespace test_grid {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 const std::string kGrid = "grid: {model: qwen3-nano, stack: [adamw, muon], lr_scale: [1, 2], seed: [0, 1]}";
 
@@ -75,7 +75,7 @@ struct Mistake {
 
 void PrintTo(const Mistake& m, std::ostream* out) { *out << m.name; }
 
-class GridMistakes : public testing::TestWithParam<Mistake> {};
+class GridMistakes : public ::testing::TestWithParam<Mistake> {};
 
 TEST_P(GridMistakes, AreNamedWithTheirPlace) {
   expect_message(errors_of(changed(kGrid, GetParam().lines)), GetParam().message);
@@ -83,7 +83,7 @@ TEST_P(GridMistakes, AreNamedWithTheirPlace) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, GridMistakes,
-    testing::Values(
+    ::testing::Values(
         Mistake{"zip_of_different_lengths", "grid: {model: qwen3-nano}\nzip: {stack: [adamw, muon], seed: [0, 1, 2]}",
                 "f:6:35: zip.seed: 3 values, but another list of zip has 2; allowed: lists of the same length"},
         Mistake{"zip_of_one_value", "grid: {model: qwen3-nano}\nzip: {seed: 3}",

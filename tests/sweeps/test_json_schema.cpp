@@ -34,7 +34,8 @@ class Validator {
   bool keyword(const std::string& key, const json& own, const json& schema, const json& value) {
     const auto each = [&](auto test) { return std::all_of(own.begin(), own.end(), test); };
     if (key == "$schema" || key == "$defs" || key == "title" || key == "description" || key == "default") return true;
-    if (key == "then" || key == "properties" || key == "patternProperties") return key != "properties" || properties(schema, value);
+    if (key == "then" || key == "properties" || key == "patternProperties")
+      return key != "properties" || properties(schema, value);
     if (key == "$ref") return valid(root_.at(json::json_pointer(own.get<std::string>().substr(1))), value);
     if (key == "type") return has_type(own, value);
     if (key == "enum") return std::find(own.begin(), own.end(), value) != own.end();
@@ -42,7 +43,8 @@ class Validator {
     if (key == "anyOf") return std::any_of(own.begin(), own.end(), [&](const json& s) { return valid(s, value); });
     if (key == "allOf") return each([&](const json& s) { return valid(s, value); });
     if (key == "if") return !valid(own, value) || valid(schema.at("then"), value);
-    if (key == "required") return each([&](const json& name) { return !value.is_object() || value.contains(name.get<std::string>()); });
+    if (key == "required")
+      return each([&](const json& name) { return !value.is_object() || value.contains(name.get<std::string>()); });
     if (key == "additionalProperties") return additional(schema, own, value);
     if (key == "minProperties") return value.size() >= own;
     if (key == "propertyNames") {
@@ -147,7 +149,7 @@ struct SchemaCase {
 
 void PrintTo(const SchemaCase& c, std::ostream* out) { *out << c.name; }
 
-class Schema : public testing::TestWithParam<SchemaCase> {};
+class Schema : public ::testing::TestWithParam<SchemaCase> {};
 
 // Single values alone are judged here, so the reader must agree.
 TEST_P(Schema, AgreesWithTheReader) {
@@ -158,35 +160,36 @@ TEST_P(Schema, AgreesWithTheReader) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, Schema,
-    testing::Values(SchemaCase{"plain", "x", "x", true}, SchemaCase{"unknown_key", "data:", "date:", false},
-                    SchemaCase{"version", "version: 1", "version: 2", false}, SchemaCase{"name", "small", "a/b", false},
-                    SchemaCase{"missing_key", "steps: 10, ", "", false}, SchemaCase{"low", "steps: 10", "steps: 0", false},
-                    SchemaCase{"kind", "steps: 10", "steps: ten", false},
-                    SchemaCase{"choice", "steps: 10", "steps: 10, precision: fp8", false},
-                    SchemaCase{"fraction", "steps: 10", "steps: 2.5", false},
-                    SchemaCase{"nested", "every: 5", "evry: 5", false},
-                    SchemaCase{"generator", "lr_scale: [1, 2]", "lr_scale: {log2: [1, 8]}", true},
-                    SchemaCase{"generator_name", "lr_scale: [1, 2]", "lr_scale: {log3: [1, 8]}", false},
-                    SchemaCase{"empty_list", "seed: [0, 1]", "seed: []", false},
-                    SchemaCase{"twice", "seed: [0, 1]", "seed: [0, 0]", false},
-                    SchemaCase{"axis", "lr: 0.02", "lr: [0.02, 0.04]", true},
-                    SchemaCase{"rate", "lr: 0.02", "lr: 0", false},
-                    SchemaCase{"by_architecture", "lr: 0.02", "lr: {by_architecture: {qwen3: 0.02, olmoe: 0.01}}", true},
-                    SchemaCase{"architecture", "lr: 0.02", "lr: {by_architecture: {qwen: 0.02}}", false},
-                    SchemaCase{"rule", "rule: muon", "rule: moun", false},
-                    SchemaCase{"option_of_another_rule", "lr: 0.02", "lr: 0.02, betas: [0.9, 0.95]", false},
-                    SchemaCase{"nested_option", "lr: 0.02", "lr: 0.02, polar: {stpes: 3}", false},
-                    SchemaCase{"list_option", "lr: 3e-3}}", "lr: 3e-3, betas: [0.9]}}", false},
-                    SchemaCase{"role", "matrix:", "matrices:", false},
-                    SchemaCase{"inherited", "  muon:\n    default: {rule: adamw, lr: 3e-3}", "  muon:\n    extends: adamw\n    default: {lr: 1}", true},
-                    SchemaCase{"exclude", "stacks:", "exclude: [{stack: muon, seed: 1}]\nstacks:", true},
-                    SchemaCase{"zip", ", seed: [0, 1]}", "}\nzip: {seed: [3, 4]}", true},
-                    SchemaCase{"zip_of_one_value", ", seed: [0, 1]}", "}\nzip: {seed: 3}", false},
-                    SchemaCase{"dimension", "stacks:", "model: {layers: 3}\nstacks:", true},
-                    SchemaCase{"dimension_name", "stacks:", "model: {layer: 3}\nstacks:", false},
-                    SchemaCase{"tune", ", seed: [0, 1]}", "}\ntune: {seeds: {range: [0, 2]}, confirm_seeds: 9}", true},
-                    SchemaCase{"tags", "stacks:", "tags: [a, b]\nstacks:", true},
-                    SchemaCase{"retry", "stacks:", "retry: {on: [done]}\nstacks:", false}),
+    ::testing::Values(SchemaCase{"plain", "x", "x", true}, SchemaCase{"unknown_key", "data:", "date:", false},
+                      SchemaCase{"version", "version: 1", "version: 2", false}, SchemaCase{"name", "small", "a/b", false},
+                      SchemaCase{"missing_key", "steps: 10, ", "", false}, SchemaCase{"low", "steps: 10", "steps: 0", false},
+                      SchemaCase{"kind", "steps: 10", "steps: ten", false},
+                      SchemaCase{"choice", "steps: 10", "steps: 10, precision: fp8", false},
+                      SchemaCase{"fraction", "steps: 10", "steps: 2.5", false},
+                      SchemaCase{"nested", "every: 5", "evry: 5", false},
+                      SchemaCase{"generator", "lr_scale: [1, 2]", "lr_scale: {log2: [1, 8]}", true},
+                      SchemaCase{"generator_name", "lr_scale: [1, 2]", "lr_scale: {log3: [1, 8]}", false},
+                      SchemaCase{"empty_list", "seed: [0, 1]", "seed: []", false},
+                      SchemaCase{"twice", "seed: [0, 1]", "seed: [0, 0]", false},
+                      SchemaCase{"axis", "lr: 0.02", "lr: [0.02, 0.04]", true},
+                      SchemaCase{"rate", "lr: 0.02", "lr: 0", false},
+                      SchemaCase{"by_architecture", "lr: 0.02", "lr: {by_architecture: {qwen3: 0.02, olmoe: 0.01}}", true},
+                      SchemaCase{"architecture", "lr: 0.02", "lr: {by_architecture: {qwen: 0.02}}", false},
+                      SchemaCase{"rule", "rule: muon", "rule: moun", false},
+                      SchemaCase{"option_of_another_rule", "lr: 0.02", "lr: 0.02, betas: [0.9, 0.95]", false},
+                      SchemaCase{"nested_option", "lr: 0.02", "lr: 0.02, polar: {stpes: 3}", false},
+                      SchemaCase{"list_option", "lr: 3e-3}}", "lr: 3e-3, betas: [0.9]}}", false},
+                      SchemaCase{"role", "matrix:", "matrices:", false},
+                      SchemaCase{"inherited", "  muon:\n    default: {rule: adamw, lr: 3e-3}",
+                                 "  muon:\n    extends: adamw\n    default: {lr: 1}", true},
+                      SchemaCase{"exclude", "stacks:", "exclude: [{stack: muon, seed: 1}]\nstacks:", true},
+                      SchemaCase{"zip", ", seed: [0, 1]}", "}\nzip: {seed: [3, 4]}", true},
+                      SchemaCase{"zip_of_one_value", ", seed: [0, 1]}", "}\nzip: {seed: 3}", false},
+                      SchemaCase{"dimension", "stacks:", "model: {layers: 3}\nstacks:", true},
+                      SchemaCase{"dimension_name", "stacks:", "model: {layer: 3}\nstacks:", false},
+                      SchemaCase{"tune", ", seed: [0, 1]}", "}\ntune: {seeds: {range: [0, 2]}, confirm_seeds: 9}", true},
+                      SchemaCase{"tags", "stacks:", "tags: [a, b]\nstacks:", true},
+                      SchemaCase{"retry", "stacks:", "retry: {on: [done]}\nstacks:", false}),
     [](const auto& test) { return std::string(test.param.name); });
 
 }  // namespace test_json_schema

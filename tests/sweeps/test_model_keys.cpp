@@ -55,13 +55,13 @@ struct Case {
   std::string text, message;
 };
 
-class RefusedModelKey : public testing::TestWithParam<Case> {};
+class RefusedModelKey : public ::testing::TestWithParam<Case> {};
 
 TEST_P(RefusedModelKey, IsRefusedWithItsPlace) { expect_message(errors_of(GetParam().text), GetParam().message); }
 
 INSTANTIATE_TEST_SUITE_P(
     Table, RefusedModelKey,
-    testing::Values(
+    ::testing::Values(
         Case{"router_terms_nobody_uses", sweep("model: [qwen3-nano, gemma3-nano]", ", router: {z_loss: 1e-3}"),
              "f:4:20: train.router: no model of the sweep has a router; allowed: only beside models with experts, e.g. "
              "olmoe-nano"},

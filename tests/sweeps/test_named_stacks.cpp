@@ -17,7 +17,7 @@ namespace equisweep {
 namespace test_named_stacks {
 
 using nlohmann::json;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 std::string extending(const std::string& stack, const std::string& model, const std::string& changes = "") {
   std::string text = changed("grid: {model: qwen3-nano, stack: [adamw, muon], lr_scale: [1, 2], seed: [0, 1]}",

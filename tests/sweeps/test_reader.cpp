@@ -46,7 +46,7 @@ struct Case {
   std::string message;
 };
 
-class MalformedYaml : public testing::TestWithParam<Case> {};
+class MalformedYaml : public ::testing::TestWithParam<Case> {};
 
 TEST_P(MalformedYaml, IsRefusedWithItsPlace) { EXPECT_EQ(problems_of(GetParam().text), GetParam().message); }
 
@@ -54,7 +54,7 @@ using namespace std::string_literals;
 
 INSTANTIATE_TEST_SUITE_P(
     Table, MalformedYaml,
-    testing::Values(
+    ::testing::Values(
         Case{"empty", "", "f:1:1: an empty file; allowed: a sweep; see docs/sweep-file.md"},
         Case{"comment_only", "# nothing\n", "f:1:1: an empty file; allowed: a sweep; see docs/sweep-file.md"},
         Case{"comma", ",", "f:1:1: not valid YAML: text after the end of the document; allowed: one map of keys"},

@@ -13,7 +13,7 @@
 namespace equisweep {
 namespace test_settings {
 
-using testing::ElementsAre;
+using ::testing::ElementsAre;
 
 const std::string kWithoutSeeds = changed(", seed: [0, 1]}", "}");
 
@@ -89,13 +89,13 @@ struct SettingCase {
 
 void PrintTo(const SettingCase& c, std::ostream* out) { *out << c.name; }
 
-class RefusedSetting : public testing::TestWithParam<SettingCase> {};
+class RefusedSetting : public ::testing::TestWithParam<SettingCase> {};
 
 TEST_P(RefusedSetting, IsNamedWithItsPlace) { expect_message(errors_of(GetParam().text), GetParam().message); }
 
 INSTANTIATE_TEST_SUITE_P(
     Table, RefusedSetting,
-    testing::Values(
+    ::testing::Values(
         SettingCase{"tune_without_fresh_seeds", kWithoutSeeds + "tune: {seeds: [0]}\n",
                     "f:11:7: key 'tune.confirm_seeds' is missing; allowed: an integer >= 0 and <= 9007199254740991"},
         SettingCase{

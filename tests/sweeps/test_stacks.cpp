@@ -24,7 +24,7 @@ struct Case {
   std::string message;
 };
 
-class MalformedStack : public testing::TestWithParam<Case> {};
+class MalformedStack : public ::testing::TestWithParam<Case> {};
 
 TEST_P(MalformedStack, IsRefusedWithItsPlace) {
   expect_message(errors_of(with_stacks(GetParam().stacks)), GetParam().message);
@@ -32,7 +32,7 @@ TEST_P(MalformedStack, IsRefusedWithItsPlace) {
 
 INSTANTIATE_TEST_SUITE_P(
     Table, MalformedStack,
-    testing::Values(
+    ::testing::Values(
         Case{"no_map", "  a: adamw\n",
              "f:6:6: stacks.a: 'adamw' is not a map; allowed: a map with the keys: baseline, extends, default, vector, ..."},
         Case{"name", "  a.b: {default: {rule: adamw, lr: 1}}\n",

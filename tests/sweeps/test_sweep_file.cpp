@@ -25,13 +25,13 @@ struct Case {
   std::string message;
 };
 
-class MalformedSweep : public testing::TestWithParam<Case> {};
+class MalformedSweep : public ::testing::TestWithParam<Case> {};
 
 TEST_P(MalformedSweep, IsRefusedWithItsPlace) { expect_message(errors_of(GetParam().text), GetParam().message); }
 
 INSTANTIATE_TEST_SUITE_P(
     Table, MalformedSweep,
-    testing::Values(
+    ::testing::Values(
         Case{"a_list", "- a\n", "f:1:1: a list is not a sweep; allowed: a map of keys"},
         Case{"a_word", "sweep\n", "f:1:1: 'sweep' is not a sweep; allowed: a map of keys"},
         Case{"future_version", changed("version: 1", "version: 2"),

@@ -21,9 +21,9 @@
 namespace equisweep {
 namespace test_tune {
 
-using testing::ElementsAre;
-using testing::HasSubstr;
-using testing::IsEmpty;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr double kInf = std::numeric_limits<double>::infinity();
 constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
@@ -101,7 +101,7 @@ struct WinnerCase {
 
 void PrintTo(const WinnerCase& c, std::ostream* out) { *out << c.name; }
 
-class TuneWinner : public testing::TestWithParam<WinnerCase> {};
+class TuneWinner : public ::testing::TestWithParam<WinnerCase> {};
 
 TEST_P(TuneWinner, IsTheLowestMeanThatIsFinite) {
   std::vector<Trial> trials;
@@ -117,12 +117,14 @@ TEST_P(TuneWinner, IsTheLowestMeanThatIsFinite) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Table, TuneWinner,
-    testing::Values(WinnerCase{"lowest", {3, 2, 4}, 1}, WinnerCase{"tie_to_the_lower_rate", {3, 2, 2}, 1},
-                    WinnerCase{"diverged_never", {kInf, 9, kInf}, 1}, WinnerCase{"all_diverged", {kInf, kInf}, std::nullopt},
-                    WinnerCase{"one_is_not_known", {3, kUnknown, 4}, std::nullopt}, WinnerCase{"none", {}, std::nullopt}),
-    [](const auto& test) { return std::string(test.param.name); });
+INSTANTIATE_TEST_SUITE_P(Table, TuneWinner,
+                         ::testing::Values(WinnerCase{"lowest", {3, 2, 4}, 1},
+                                           WinnerCase{"tie_to_the_lower_rate", {3, 2, 2}, 1},
+                                           WinnerCase{"diverged_never", {kInf, 9, kInf}, 1},
+                                           WinnerCase{"all_diverged", {kInf, kInf}, std::nullopt},
+                                           WinnerCase{"one_is_not_known", {3, kUnknown, 4}, std::nullopt},
+                                           WinnerCase{"none", {}, std::nullopt}),
+                         [](const auto& test) { return std::string(test.param.name); });
 
 TEST(Tune, OneDivergedSeedMakesATrialInfinite) {
   const SweepSpec spec = tuned("seeds: [0, 1], confirm_seeds: [10]");
