@@ -14,7 +14,7 @@
 #include "models/blocks/mlp.h"
 #include "models/blocks/norm.h"
 #include "models/blocks/rope.h"
-#include "models/kernels/mode.h"
+#include "models/kernels/fused.inc"
 
 namespace equisweep::fused_kernel_tests {
 namespace {
@@ -233,6 +233,17 @@ TEST(FusedKernels, CrossEntropy) {
           {normal({33, 7}, 23), normal({V, 7}, 24)}, 1);
     }
   }
+}
+
+// at::parallel_for is compiled here, and is a plain loop where the compiler was not told of OpenMP.
+TEST(FusedKernels, LoopsRunOnAllThreads) {
+  at::set_num_threads(2);
+  std::atomic<int> parallel_rows = 0, parallel_tasks = 0;
+  over_rows(std::int64_t{1} << 17, 1, [&](std::int64_t, std::int64_t) { parallel_rows += at::in_parallel_region(); });
+  over_tasks(8, [&](std::int64_t) { parallel_tasks += at::in_parallel_region(); });
+  at::set_num_threads(1);
+  EXPECT_EQ(parallel_rows, 2);
+  EXPECT_EQ(parallel_tasks, 8);
 }
 
 TEST(FusedKernels, CrossEntropyRefusesATargetBeyondTheVocabulary) {
