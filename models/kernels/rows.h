@@ -92,8 +92,8 @@ struct RowKernels {
   void (*cross_entropy)(T* z, Int width, const Int* target, bool gradient, W factor, W* loss, Int rows);
 
   /// p = softmax(scale s) over the keys that each query sees, and over the sink if there is one; zero elsewhere; lse: its
-  /// logsumexp. s and p [rows, columns] with `stride`; p may be s.
-  void (*softmax)(const W* s, Int stride, const Tile& tile, W scale, const W* sink, T* p, W* lse);
+  /// logsumexp. s and p [rows, columns] with `stride`; s is overwritten, p may be s.
+  void (*softmax)(W* s, Int stride, const Tile& tile, W scale, const W* sink, T* p, W* lse);
   /// p again from s and lse, and ds = scale p (dp - sum(dp p)), zero where a query does not see. Returns the gradient of the
   /// sink, 0 where there is none. p may be s and ds may be dp.
   W(*softmax_backward)

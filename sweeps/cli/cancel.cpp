@@ -35,7 +35,7 @@ void add_cancel(CLI::App& program, Action& action) {
                                              "  equisweep cancel demo                     all that are not done\n"
                                              "  equisweep cancel demo 1f0c93a4 27ab       these two\n");
   auto options = std::make_shared<CancelOptions>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   command->add_option("job", options->jobs, "ids of jobs, or their first digits; default: all that are not done");
   add_results_option(*command, options->results);
   command->callback([&action, options] { action = [options] { return cancel(*options); }; });

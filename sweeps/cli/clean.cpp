@@ -46,7 +46,7 @@ void add_clean(CLI::App& program, Action& action) {
       "  equisweep clean demo            only says what would go\n"
       "  equisweep clean demo --yes\n");
   auto options = std::make_shared<CleanOptions>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   command->add_flag("--yes", options->yes, "remove it");
   add_results_option(*command, options->results);
   command->callback([&action, options] { action = [options] { return clean(*options); }; });

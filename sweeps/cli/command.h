@@ -4,6 +4,8 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "core/error.h"
 
@@ -50,6 +52,11 @@ inline void add_sweep_options(CLI::App& command, std::filesystem::path& file, st
   if (only)
     command.add_option("--only", *only, "only these jobs, e.g. stack=muon,seed=0; several of them add up")
         ->type_name("AXIS=VALUE,...");
+}
+
+/// Adds the argument that names a sweep which has been run.
+inline void add_sweep_argument(CLI::App& command, std::string& sweep) {
+  command.add_option("sweep", sweep, "name of a sweep, or its folder")->required();
 }
 
 /// Adds `--results DIR`: where sweeps and prepared corpora live; default `results`, or $EQUISWEEP_RESULTS.

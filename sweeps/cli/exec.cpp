@@ -37,14 +37,7 @@ void add_exec(CLI::App& program, Action& action) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "progress on stderr");
-  auto parent = std::make_shared<int>(0);
-  command->add_option("--parent", *parent, "process that this one must not outlive")->check(CLI::PositiveNumber);
-  command->callback([&action, options, parent] {
-    action = [options, parent] {
-      if (*parent > 0) die_with_parent(*parent);
-      return run_worker(*options);
-    };
-  });
+  command->callback([&action, options] { action = [options] { return run_worker(*options); }; });
 }
 
 }  // namespace equisweep

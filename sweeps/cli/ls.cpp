@@ -88,7 +88,7 @@ void add_ls(CLI::App& program, Action& action) {
                                              "Columns:\n" +
                                                  columns);
   auto options = std::make_shared<LsOptions>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   command->add_option("--sort", options->sort, "column; with - before it the largest first")->type_name("COLUMN");
   command->add_option("--filter", options->filters, "COLUMN=VALUE, or != < > <= >=; all of several must hold")
       ->type_name("TEST");

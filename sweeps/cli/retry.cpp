@@ -61,7 +61,7 @@ void add_retry(CLI::App& program, Action& action) {
                              "  equisweep retry demo --state oom,cancelled\n"
                              "  equisweep retry demo 1f0c93a4             this one\n");
   auto options = std::make_shared<RetryOptions>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   auto* jobs = command->add_option("job", options->jobs, "ids of jobs, or their first digits");
   command->add_option("--state", options->states, "failed, oom, timeout, lost, preempted, cancelled")
       ->type_name("STATE,...")

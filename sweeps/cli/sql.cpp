@@ -81,7 +81,7 @@ void add_sql(CLI::App& program, Action& action) {
       "  equisweep sql demo \"SELECT stack, lr_scale, avg(val_loss) FROM final_losses GROUP BY 1, 2\"\n"
       "  equisweep sql demo --format csv - < question.sql > answer.csv\n");
   auto options = std::make_shared<SqlOptions>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   command->add_option("statement", options->statement, "one SELECT; - reads it from stdin")->required();
   command->add_option("--format", options->format, "table, csv or json")
       ->check(CLI::IsMember({"table", "csv", "json"}))

@@ -142,7 +142,7 @@ void add_status(CLI::App& program, Action& action) {
                                              "  equisweep status demo\n"
                                              "  equisweep status demo --json\n");
   auto options = std::make_shared<StatusOptions>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   command->add_flag("--json", options->json, "machine-readable");
   add_results_option(*command, options->results);
   command->callback([&action, options] { action = [options] { return status(*options); }; });
@@ -154,7 +154,7 @@ void add_watch(CLI::App& program, Action& action) {
                                              "  equisweep watch demo\n"
                                              "  equisweep watch demo --every 10\n");
   auto options = std::make_shared<StatusOptions>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   command->add_option("--every", options->every, "seconds between two looks")
       ->check(CLI::Range(0.1, 3600.0))
       ->capture_default_str();

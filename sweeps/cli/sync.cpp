@@ -43,7 +43,7 @@ void add_sync(CLI::App& program, Action& action) {
     std::filesystem::path results;
   };
   auto options = std::make_shared<Options>();
-  command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
+  add_sweep_argument(*command, options->sweep);
   add_results_option(*command, options->results);
   command->callback(
       [&action, options] { action = [options] { return sync(find_sweep(options->results, options->sweep)); }; });

@@ -6,8 +6,8 @@
 namespace equisweep {
 
 WorkerId DryLauncher::start(const WorkerSpec& spec) {
-  std::vector<std::string> words = worker_arguments(spec, 0);
-  words.resize(words.size() - 4);  // the descriptor and the parent mean nothing to a reader
+  std::vector<std::string> words = worker_arguments(spec);
+  words.resize(words.size() - 2);  // the descriptor means nothing to a reader
   out_ << fmt::format("CUDA_VISIBLE_DEVICES='{}' OMP_NUM_THREADS={} equisweep {}\n", spec.visible, spec.threads,
                       join(words, " "));
   news_.push_back({.worker = ++last_, .exit = WorkerExit{}});

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -23,7 +22,6 @@ namespace equisweep {
 namespace {
 
 constexpr int kProgressFd = 3;
-constexpr int kParentDied = SIGPWR;       // which nobody else sends to a worker
 constexpr std::size_t kLineLimit = 4096;  // a longer line of progress is not ours
 constexpr std::size_t kLogEnd = 16384;    // of a log that is too long, what is kept of its end
 
@@ -74,32 +72,48 @@ Pipe make_pipe() {
   return {Descriptor(fds[0]), Descriptor(fds[1])};
 }
 
-struct SpawnSettings {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  SpawnSettings() {
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawnattr_init(&attributes);
-    // The terminal's Ctrl-C is for the supervisor alone; the worker starts with default signals.
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-    ::posix_spawnattr_setpgroup(&attributes, 0);
-    sigset_t set;
-    ::sigemptyset(&set);
-    ::posix_spawnattr_setsigmask(&attributes, &set);
-    for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) ::sigaddset(&set, signal);
-    ::posix_spawnattr_setsigdefault(&attributes, &set);
-  }
-  ~SpawnSettings() {
-    ::posix_spawn_file_actions_destroy(&actions);
-    ::posix_spawnattr_destroy(&attributes);
-  }
-};
-
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> result;
   for (std::string& word : words) result.push_back(word.data());
   result.push_back(nullptr);
   return result;
+}
+
+/// The number that the process wrote before it ended; 0 once exec() has closed the pipe.
+int reported(const Descriptor& failure) {
+  ::fcntl(failure.get(), F_SETFL, 0);
+  int error = 0;
+  ssize_t n = 0;
+  do n = ::read(failure.get(), &error, sizeof error);
+  while (n < 0 && errno == EINTR);
+  return n == sizeof error ? error : 0;
+}
+
+/// What the new process does until it is the worker. Only calls that are allowed between fork() and exec().
+[[noreturn]] void become_worker(const char* program, char* const* arguments, char* const* environment, int progress,
+                                int output, int failure, pid_t parent) {
+  const auto fail = [failure] {
+    const int error = errno;
+    [[maybe_unused]] const auto written = ::write(failure, &error, sizeof error);
+    ::_exit(127);
+  };
+  ::setpgid(0, 0);
+  // The terminal's Ctrl-C is for the supervisor alone; the worker starts with default signals.
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGTSTP}) ::signal(signal, SIG_DFL);
+  sigset_t none;
+  ::sigemptyset(&none);
+  ::sigprocmask(SIG_SETMASK, &none, nullptr);
+  // Here, because libraries run for a while before main(); and no signal to catch, because a worker that is stopped at the
+  // same moment would wait with it for ever.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(127);  // it died before we could ask
+  const int null = ::open("/dev/null", O_RDONLY);
+  if (null < 0 || ::dup2(null, 0) < 0 || ::dup2(output, 1) < 0 || ::dup2(output, 2) < 0) fail();
+  // The pipe may lie where the worker looks for it; the copy is one that exec() leaves open.
+  if (progress == kProgressFd ? ::fcntl(progress, F_SETFD, 0) != 0 : ::dup2(progress, kProgressFd) < 0) fail();
+  ::execve(program, arguments, environment);
+  fail();
+  ::_exit(127);
 }
 
 }  // namespace
@@ -193,7 +207,7 @@ struct LocalLauncher::Worker {
   }
 };
 
-std::vector<std::string> worker_arguments(const WorkerSpec& spec, pid_t parent) {
+std::vector<std::string> worker_arguments(const WorkerSpec& spec) {
   std::vector<std::string> words = {"exec",     spec.folder.string(), "--attempt", std::to_string(spec.attempt),
                                     "--device", spec.device,          "--threads", std::to_string(spec.threads)};
   const auto add = [&](const char* option, const std::string& value) { words.insert(words.end(), {option, value}); };
@@ -203,7 +217,6 @@ std::vector<std::string> worker_arguments(const WorkerSpec& spec, pid_t parent) 
     add("--checkpoint-keep", std::to_string(spec.checkpoint->keep));
   }
   add("--progress-fd", std::to_string(kProgressFd));
-  add("--parent", std::to_string(parent));
   return words;
 }
 
@@ -253,17 +266,22 @@ WorkerId LocalLauncher::start(const WorkerSpec& spec) {
   worker->log_left = log_limit_;
   Pipe progress = make_pipe(), output = make_pipe();
   check_room_for_descriptors(output.write.get());
-  SpawnSettings settings;
-  ::posix_spawn_file_actions_addopen(&settings.actions, 0, "/dev/null", O_RDONLY, 0);
-  ::posix_spawn_file_actions_adddup2(&settings.actions, output.write.get(), 1);
-  ::posix_spawn_file_actions_adddup2(&settings.actions, output.write.get(), 2);
-  ::posix_spawn_file_actions_adddup2(&settings.actions, progress.write.get(), kProgressFd);
-  std::vector<std::string> arguments = worker_arguments(spec, ::getpid());
+  std::vector<std::string> arguments = worker_arguments(spec);
   arguments.insert(arguments.begin(), "equisweep");
   std::vector<std::string> environment = worker_environment(spec, environ);
-  const int error = ::posix_spawn(&worker->pid, program_.c_str(), &settings.actions, &settings.attributes,
-                                  pointers(arguments).data(), pointers(environment).data());
-  if (error != 0) throw_cannot(fmt::format("cannot start {}", program_.string()), error);
+  const std::vector<char*> words = pointers(arguments), settings = pointers(environment);
+  Pipe failure = make_pipe();
+  const pid_t parent = ::getpid();
+  worker->pid = ::fork();
+  if (worker->pid == 0)
+    become_worker(program_.c_str(), words.data(), settings.data(), progress.write.get(), output.write.get(),
+                  failure.write.get(), parent);
+  if (worker->pid < 0) throw_cannot(fmt::format("cannot start {}", program_.string()), errno);
+  failure.write.close();
+  if (const int error = reported(failure.read); error != 0) {
+    ::waitpid(worker->pid, nullptr, 0);
+    throw_cannot(fmt::format("cannot start {}", program_.string()), error);
+  }
   worker->progress = std::move(progress.read);
   worker->output = std::move(output.read);
   worker->id = ++last_;
@@ -304,27 +322,6 @@ void LocalLauncher::abort(WorkerId id, Abort how) {
     // worker.
     if (worker->id == id) ::kill(how == Abort::ask ? worker->pid : -worker->pid, how == Abort::ask ? SIGTERM : SIGKILL);
   }
-}
-
-namespace {
-
-extern "C" void kill_own_group(int) {
-  // What this process has started goes with it; a group that somebody else leads is not ours to end.
-  ::kill(::getpgrp() == ::getpid() ? 0 : ::getpid(), SIGKILL);
-}
-
-}  // namespace
-
-void die_with_parent(pid_t parent) {
-  struct sigaction action {};
-  action.sa_handler = kill_own_group;
-  ::sigaction(kParentDied, &action, nullptr);
-  sigset_t set;
-  ::sigemptyset(&set);
-  ::sigaddset(&set, kParentDied);
-  ::sigprocmask(SIG_UNBLOCK, &set, nullptr);
-  ::prctl(PR_SET_PDEATHSIG, kParentDied);
-  if (::getppid() != parent) kill_own_group(0);  // it died before we could ask
 }
 
 }  // namespace equisweep

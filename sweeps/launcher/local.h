@@ -13,8 +13,8 @@
 namespace equisweep {
 
 /// What a worker is called with, `exec FOLDER --attempt N --device D --threads T [--checkpoint-every N
-/// --checkpoint-minutes M --checkpoint-keep K] --progress-fd 3 --parent PID`.
-std::vector<std::string> worker_arguments(const WorkerSpec& spec, pid_t parent);
+/// --checkpoint-minutes M --checkpoint-keep K] --progress-fd 3`.
+std::vector<std::string> worker_arguments(const WorkerSpec& spec);
 
 /// What its environment says beyond ours: CUDA_VISIBLE_DEVICES, OMP_NUM_THREADS, MKL_NUM_THREADS, and glibc's malloc told to
 /// keep freed memory (set in the environment already: left alone), because a training step frees and allocates the same
@@ -40,10 +40,6 @@ class LocalLauncher : public Launcher {
   WorkerId last_ = 0;
   std::vector<std::unique_ptr<Worker>> workers_;
 };
-
-/// Called by a worker before anything else: from now on it is killed when `parent` dies, and at once if it has died already,
-/// together with the processes of the group that it leads.
-void die_with_parent(pid_t parent);
 
 /// Says on `out` what would be started, and that it ended well at once.
 class DryLauncher : public Launcher {

@@ -96,11 +96,6 @@ int work(const std::filesystem::path& folder, std::int64_t attempt, const std::s
     char byte = 0;
     if (::read(descriptor("STUB_GATE"), &byte, 1) != 1) return 6;
   }
-  if (stub == "family") {  // a process that it has started, and itself
-    ::fork();
-    say_ready(stub);
-    hang();
-  }
   if (stub == "stopped") {
     say_ready(stub);
     while (true) ::raise(SIGSTOP);
@@ -173,8 +168,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   try {
     if (words.at(0) == "supervise") return supervise(words.at(1), words.at(2), std::stoi(words.at(3)));
-    // exec FOLDER --attempt N --device D --threads T --progress-fd 3 --parent PID
-    die_with_parent(static_cast<pid_t>(std::stol(*(std::find(words.begin(), words.end(), "--parent") + 1))));
+    // exec FOLDER --attempt N --device D --threads T --progress-fd 3
     return work(words.at(1), std::stoll(words.at(3)), words.at(5), std::stoi(words.at(7)));
   } catch (const Error& error) {
     std::cerr << error.what() << "\n";

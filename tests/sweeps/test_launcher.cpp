@@ -20,15 +20,14 @@ using ::testing::UnorderedElementsAre;
 TEST(Launcher, Arguments) {
   const WorkerSpec spec{
       .folder = "results/a b/runs/x;rm", .attempt = 3, .device = "cuda:0", .visible = "MIG-1", .threads = 4};
-  EXPECT_THAT(worker_arguments(spec, 77),
-              ::testing::ElementsAre("exec", "results/a b/runs/x;rm", "--attempt", "3", "--device", "cuda:0", "--threads",
-                                     "4", "--progress-fd", "3", "--parent", "77"));
+  EXPECT_THAT(worker_arguments(spec), ::testing::ElementsAre("exec", "results/a b/runs/x;rm", "--attempt", "3", "--device",
+                                                             "cuda:0", "--threads", "4", "--progress-fd", "3"));
   WorkerSpec saving = spec;
   saving.checkpoint = {.every = 50, .minutes = 2.5, .keep = 3};
-  EXPECT_THAT(worker_arguments(saving, 77),
+  EXPECT_THAT(worker_arguments(saving),
               ::testing::ElementsAre("exec", "results/a b/runs/x;rm", "--attempt", "3", "--device", "cuda:0", "--threads",
                                      "4", "--checkpoint-every", "50", "--checkpoint-minutes", "2.5", "--checkpoint-keep",
-                                     "3", "--progress-fd", "3", "--parent", "77"));
+                                     "3", "--progress-fd", "3"));
   const char* inherited[] = {"HOME=/h",           "CUDA_VISIBLE_DEVICES=0,1", "OMP_NUM_THREADS=64",
                              "MALLOC_TOP_PAD_=1", "OMP_NUM_THREADS_X=2",      nullptr};
   EXPECT_THAT(worker_environment(spec, inherited),

@@ -172,10 +172,10 @@ TEST(SupervisorProcesses, TheirTimeIsLimited) {
   EXPECT_EQ(s.states(), "hang" + why + "graceful" + why + "stubborn" + why);
 }
 
-TEST(SupervisorProcesses, AKilledSupervisorTakesStoppedWorkersAndTheirChildrenWithIt) {
+TEST(SupervisorProcesses, AKilledSupervisorTakesStoppedWorkersWithIt) {
   const TempFolder folder(memory_root());
-  Supervision s(folder, {"family", "stopped", "stubborn"}, 3);
-  s.workers_ready(4);
+  Supervision s(folder, {"hang", "stopped", "stubborn"}, 3);
+  s.workers_ready(3);
   s.signal(SIGKILL);
   EXPECT_EQ(s.wait(), -SIGKILL);
   s.all_gone();  // hangs if one survives
