@@ -51,6 +51,9 @@ if(NOT TARGET equisweep_torch)
   list(REMOVE_ITEM TORCH_LIBRARIES CUDA_nvrtc_LIBRARY-NOTFOUND)
   add_library(equisweep_torch INTERFACE IMPORTED)
   target_include_directories(equisweep_torch INTERFACE ${TORCH_INCLUDE_DIRS})
-  # at::parallel_for is compiled into the code that calls it, and runs on one thread where that code is without OpenMP.
-  target_link_libraries(equisweep_torch INTERFACE ${TORCH_LIBRARIES} OpenMP::OpenMP_CXX)
+  target_link_libraries(equisweep_torch INTERFACE ${TORCH_LIBRARIES})
+  # at::parallel_for is compiled into the code that calls it, and runs on one thread where that code is without OpenMP. By
+  # flag, not by path: the libgomp beside LibTorch is the one that is loaded.
+  target_compile_options(equisweep_torch INTERFACE ${OpenMP_CXX_FLAGS})
+  target_link_options(equisweep_torch INTERFACE ${OpenMP_CXX_FLAGS})
 endif()

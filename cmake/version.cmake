@@ -1,4 +1,5 @@
 # Writes OUTPUT, a header with the version and the commit of SOURCE_DIR, if it has changed. Run at every build.
+cmake_policy(VERSION 3.25)
 execute_process(COMMAND git -C ${SOURCE_DIR} rev-parse HEAD OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE
                 ERROR_QUIET RESULT_VARIABLE failed)
 if(failed)
