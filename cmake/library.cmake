@@ -52,3 +52,26 @@ function(equisweep_library name)
   target_precompile_headers(${target} REUSE_FROM equisweep_tensor_pch)
   set_property(GLOBAL APPEND PROPERTY EQUISWEEP_LIBRARIES ${target})
 endfunction()
+
+set(EQUISWEEP_AVX512 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl)
+
+# equisweep_kernel(FILE OPTIONS...): a file with flags of its own, which the precompiled header was not made with.
+function(equisweep_kernel file)
+  set_source_files_properties(${file} PROPERTIES COMPILE_OPTIONS "${ARGN}" SKIP_PRECOMPILE_HEADERS ON
+                              SKIP_UNITY_BUILD_INCLUSION ON)
+endfunction()
+
+# equisweep_loops(NAME [OPTIONS...]): NAME_default.cpp, NAME_avx2.cpp and NAME_avx512.cpp hold the same loops for each
+# instruction set of x86, of which the best is taken at run time (core/kernels.h). They include nothing of the standard
+# library, whose inline functions would bring these instructions to every machine.
+function(equisweep_loops name)
+  set(loops -O3 -fno-math-errno -fno-trapping-math -fopenmp-simd ${ARGN})
+  equisweep_kernel(${name}_default.cpp ${loops})
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    equisweep_kernel(${name}_avx2.cpp ${loops} -mfma -mavx2)
+    equisweep_kernel(${name}_avx512.cpp ${loops} ${EQUISWEEP_AVX512} -mprefer-vector-width=512)
+  else()
+    equisweep_kernel(${name}_avx2.cpp ${loops})
+    equisweep_kernel(${name}_avx512.cpp ${loops})
+  endif()
+endfunction()

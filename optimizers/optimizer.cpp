@@ -6,13 +6,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <tuple>
 
 #include "core/error.h"
-#include "optimizers/kernels.h"
+#include "optimizers/kernels/step.h"
 #include "optimizers/rules.h"
 
 namespace equisweep {
@@ -76,6 +78,15 @@ std::string shape_text(at::IntArrayRef shape) {
   std::vector<std::string> sizes;
   for (const std::int64_t size : shape) sizes.push_back(fmt::format("{}", size));
   return fmt::format("[{}]", join(sizes));
+}
+
+/// W <- retained W - lr U, rounded once to the dtype of W.
+void apply_update(const at::Tensor& weight, const at::Tensor& update, double retained, double lr) {
+  if (fused_apply(weight, update, retained, lr)) return;
+  const at::Tensor result = weight.scalar_type() == update.scalar_type() ? weight : weight.to(update.scalar_type());
+  if (retained != 1.0) result.mul_(retained);
+  result.sub_(update, lr);
+  if (!result.is_same(weight)) weight.copy_(result);
 }
 
 /// The blocks of `stored` if they are the same memory, else an undefined tensor.
@@ -144,6 +155,13 @@ void Optimizer::zero_grad() {
 
 at::Tensor Optimizer::gradient_norm() const {
   const at::NoGradGuard no_grad;
+  double squares = 0;
+  const auto add_squares = [&](const auto& bank) {
+    const std::optional<double> sum = fused_squares(bank->gradient);
+    squares += sum.value_or(0);
+    return sum.has_value();
+  };
+  if (std::all_of(banks_.begin(), banks_.end(), add_squares)) return at::scalar_tensor(std::sqrt(squares), at::kDouble);
   std::vector<at::Tensor> norms;
   for (const auto& bank : banks_)
     norms.push_back(at::linalg_vector_norm(bank->gradient, 2, at::OptionalIntArrayRef{}, false, bank->working_dtype()));
@@ -152,15 +170,18 @@ at::Tensor Optimizer::gradient_norm() const {
 
 void Optimizer::clip(const at::Tensor& norm, double max_norm) {
   const at::NoGradGuard no_grad;
-  const at::Tensor factor = at::reciprocal(norm + 1e-6).mul_(max_norm).clamp_max_(1.0);
-  // Reading a scalar of the CPU costs nothing, and most steps need no clipping.
-  if (factor.is_cpu() && factor.item<double>() == 1.0) return;
-  for (const auto& bank : banks_) bank->gradient.mul_(factor);
+  clip_ = at::reciprocal(norm + 1e-6).mul_(max_norm).clamp_max_(1.0);
 }
 
-void Optimizer::step(double factor) {
+void Optimizer::step(double factor, Gradients after) {
   const at::NoGradGuard no_grad;
   ++steps_;
+  double gradient_factor = 1;  // known here on the CPU, where reading a scalar costs nothing
+  if (clip_.defined() && clip_.is_cpu())
+    gradient_factor = clip_.item<double>();
+  else if (clip_.defined())
+    for (const auto& bank : banks_) bank->gradient.mul_(clip_);
+  clip_ = at::Tensor();
   std::vector<StepObserver*> watching;
   for (StepObserver* observer : observers_)
     if (observer->wants(steps_)) watching.push_back(observer);
@@ -168,6 +189,16 @@ void Optimizer::step(double factor) {
   for (const auto& bank : banks_) {
     const double lr = bank->lr * factor;
     const double retained = bank->rule->retained(lr, bank->weight_decay);
+    if (watching.empty() && bank->weight_blocks.defined() &&
+        bank->rule->update({.weight = bank->weight_blocks,
+                            .gradient = bank->gradient_blocks,
+                            .gradient_factor = gradient_factor,
+                            .zero_gradient = after == Gradients::zero,
+                            .retained = retained,
+                            .lr = lr},
+                           bank->state, bank->info()))
+      continue;
+    if (gradient_factor != 1) bank->gradient.mul_(gradient_factor);
     const at::ScalarType working = bank->working_dtype();
     const at::Tensor gradient = bank->blocks_of(bank->gradient_blocks, bank->gradient);
     const at::Tensor direction = bank->rule->direction(gradient.to(working), bank->state, bank->info());
@@ -182,6 +213,7 @@ void Optimizer::step(double factor) {
     const at::Tensor& weight = in_place ? bank->weight_blocks : bank->weight;
     const at::Tensor update = in_place ? direction : to_stored(bank->view, direction);
     apply_update(weight, update, retained, lr);
+    if (after == Gradients::zero) bank->gradient.zero_();
   }
 }
 

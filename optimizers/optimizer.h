@@ -38,12 +38,14 @@ class Optimizer {
   /// 2-norm of all gradients together, a scalar tensor on the device (no synchronisation).
   at::Tensor gradient_norm() const;
 
-  /// Multiplies all gradients by min(1, max_norm / (norm + 1e-6)), without synchronisation.
+  /// Lets the next step() act on the gradients times min(1, max_norm / (norm + 1e-6)), without synchronisation. They are
+  /// multiplied there, in the pass that reads them.
   void clip(const at::Tensor& norm, double max_norm);
 
-  /// One update of every weight, bank by bank: U = rule(G, state); W <- retained * W - lr * U (the decay first; not
-  /// multiplied at all when retained == 1), with lr = lr of the entry * `factor`.
-  void step(double factor);
+  /// One update of every weight, bank by bank: U = rule(G, state); W <- retained * W - lr * U (the decay first), with lr =
+  /// lr of the entry * `factor`. Afterwards the gradients are what they were (or that, clipped), or zero.
+  enum class Gradients { keep, zero };
+  void step(double factor, Gradients after = Gradients::keep);
 
   /// Observers are shown every bank of the steps that they want, before its weights are overwritten.
   void add_observer(StepObserver* observer);
@@ -66,6 +68,7 @@ class Optimizer {
   struct Bank;
   std::vector<std::unique_ptr<Bank>> banks_;
   std::vector<StepObserver*> observers_;
+  at::Tensor clip_;  ///< factor of the gradients in the next step; undefined: 1
   std::int64_t steps_ = 0;
 };
 

@@ -23,13 +23,15 @@ namespace {
 /// Runs of a sweep that are looked at, the newest first: enough for a mean.
 constexpr int kRunsOfASweep = 200;
 
-std::string kind_of_job(const std::string& model, const std::string& precision, bool recompute, const std::string& device) {
-  return fmt::format("{} {} {} {}", model, precision, recompute ? 1 : 0, device.substr(0, device.find(':')));
+std::string kind_of_job(const std::string& model, const std::string& precision, bool recompute, const std::string& kernels,
+                        const std::string& device) {
+  return fmt::format("{} {} {} {} {}", model, precision, recompute ? 1 : 0, kernels, device.substr(0, device.find(':')));
 }
 
 std::string kind_of_job(const json& config, const std::string& device) {
   const json& train = config.at("train");
-  return kind_of_job(canonical(config.at("model")), train.at("precision"), train.value("recompute", false), device);
+  return kind_of_job(canonical(config.at("model")), train.at("precision"), train.value("recompute", false),
+                     train.value("kernels", "fused"), device);
 }
 
 double activations_of(const json& config) {
@@ -87,6 +89,7 @@ Measurements::Measurements(const std::filesystem::path& results, const std::stri
           *db,
           "SELECT json_extract(r.config, '$.model'), json_extract(r.config, '$.train.precision'), "
           "  coalesce(json_extract(r.config, '$.train.recompute'), 0), a.device, a.threads, "
+          "  coalesce(json_extract(r.config, '$.train.kernels'), 'fused'), "
           "  json_extract(r.config, '$.data.batch_tokens'), s.tokens / s.seconds, coalesce(a.peak_rss_bytes, 0) "
           "FROM runs r JOIN attempts a ON a.run = r.run AND a.attempt = r.attempt "
           "JOIN steps s ON s.run = a.run AND s.attempt = a.attempt "
@@ -99,11 +102,12 @@ Measurements::Measurements(const std::filesystem::path& results, const std::stri
       query.bind(3, kRunsOfASweep);
       while (query.executeStep())
         rows_.push_back({.kind = kind_of_job(query.getColumn(0).getString(), query.getColumn(1).getString(),
-                                             query.getColumn(2).getInt() != 0, query.getColumn(3).getString()),
+                                             query.getColumn(2).getInt() != 0, query.getColumn(5).getString(),
+                                             query.getColumn(3).getString()),
                          .threads = query.getColumn(4).getInt64(),
-                         .batch_tokens = query.getColumn(5).getInt64(),
-                         .tokens_per_second = query.getColumn(6).getDouble(),
-                         .peak_bytes = query.getColumn(7).getDouble()});
+                         .batch_tokens = query.getColumn(6).getInt64(),
+                         .tokens_per_second = query.getColumn(7).getDouble(),
+                         .peak_bytes = query.getColumn(8).getDouble()});
     } catch (const SQLite::Exception&) {  // an estimate is worth no error: what cannot be read is not counted
     } catch (const DatabaseError&) {
     }

@@ -30,8 +30,8 @@ std::vector<std::string> difference(const nlohmann::json& before, const nlohmann
 ///   {...},
 ///    "seed": 0, "stack": {entry: {...rules.h, complete, lr already multiplied by lr_scale...}}, "stop": {...},
 ///    "train": {steps, precision, grad_clip, eval: {every, tokens}}}
-/// and, where they are on, "init_from": {path, content}, train.recompute, train.router, log.weights. What concerns routers
-/// is not part of a job whose model has none. Names, notes and resources are not part of it.
+/// and, where they are on, "init_from": {path, content}, train.recompute, train.kernels, train.router, log.weights. What
+/// concerns routers is not part of a job whose model has none. Names, notes and resources are not part of it.
 struct Job {
   std::string id;
   nlohmann::json config;

@@ -292,7 +292,6 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     fault_point("train.step");
     const auto start = Clock::now();
     const Batch batch = batches.train(step);
-    optimizer->zero_grad();
     const Forward f = model->forward(batch.tokens_BT.to(device));
     const at::Tensor loss_tensor = model->loss(f.hidden_BTD, batch.targets_BT.to(device));
     for (const auto& d : diagnostics) d->observe_forward(step, f);
@@ -316,7 +315,7 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     if (why.empty()) {
       const auto update_start = Clock::now();
       if (grad_clip > 0) optimizer->clip(norm, grad_clip);
-      optimizer->step(factor);
+      optimizer->step(factor, Optimizer::Gradients::zero);  // as they are before the first step
       for (const auto& d : diagnostics) row.diagnostics_seconds += d->take_seconds();
       row.optimizer_seconds = seconds_since(update_start) - row.diagnostics_seconds;
     }

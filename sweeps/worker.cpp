@@ -19,6 +19,7 @@
 #include "core/data/corpus.h"
 #include "core/database.h"
 #include "core/fault_point.h"
+#include "core/kernels.h"
 #include "core/process_lock.h"
 #include "core/run_store.h"
 #include "sweeps/initial_weights.h"
@@ -143,6 +144,7 @@ constexpr std::uintmax_t kSmallestDatabase = 1 << 20;
 Outcome train_job(const WorkerOptions& options, const nlohmann::json& config, RunStore& store,
                   std::optional<Checkpoint> resume, const std::string& environment, AttemptEnd& end) {
   fault_point("worker.setup");
+  set_kernels(config.at("train").value("kernels", "fused") == "reference" ? Kernels::reference : Kernels::fused);
   const std::filesystem::path corpora = options.corpora.empty() ? options.run_dir / "../../../corpora" : options.corpora;
   const auto& data = config.at("data");
   Corpus corpus = open_corpus(data.at("corpus"), config.at("model").at("vocab"), data.at("seed"), corpora);

@@ -8,23 +8,9 @@
 #include <cstdint>
 #include <string_view>
 
+#include "core/element.h"
+
 namespace equisweep {
-
-/// The bits of a bfloat16, as at::BFloat16 has them.
-struct Bf16 {
-  std::uint16_t bits;
-};
-
-template <class T>
-struct WideType {
-  using type = float;
-};
-template <>
-struct WideType<double> {
-  using type = double;
-};
-template <class T>
-using Wide = typename WideType<T>::type;
 
 enum class Gate {
   silu,       ///< SwiGLU: g sigmoid(g) u

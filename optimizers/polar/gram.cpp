@@ -21,6 +21,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/kernels.h"
 #include "optimizers/polar/methods.h"
 
 namespace equisweep {
@@ -39,9 +40,22 @@ class Gram final : public Polar {
       : steps_(coefficients_of(options)), safety_(safety_of(options)), options_(options) {}
 
   at::Tensor factor(const at::Tensor& x) const override {
+    return iterate(normalized_batch(x, safety_, options_)).to(x.scalar_type()).reshape(x.sizes());
+  }
+  std::optional<PolarStart> start(at::ScalarType working) const override {
+    return PolarStart{safety_, precision_dtype(options_, working)};
+  }
+  at::Tensor iterate(at::Tensor y) const override {
+    if (kernels() == Kernels::fused && y.is_cpu()) return iterate_by_blas(y, steps_, /*by_gram=*/true);
+    return iterate_on_gram(std::move(y));
+  }
+
+ private:
+  /// The definition, in ATen's operations.
+  at::Tensor iterate_on_gram(at::Tensor y) const {
+    constexpr std::size_t kRestart = 2;
     const IeeeFloat32 ieee;
-    const bool tall = x.size(-2) > x.size(-1);
-    at::Tensor y = normalized_batch(x, safety_, options_);
+    const bool tall = y.size(-2) > y.size(-1);
     at::Tensor r, q;
     const auto apply = [&] { y = tall ? at::bmm(y, q) : at::bmm(q, y); };
     for (std::size_t step = 0; step < steps_.size(); ++step) {
@@ -55,11 +69,9 @@ class Gram final : public Polar {
       if (step + 1 < steps_.size() && step + 1 != kRestart) r = at::bmm(at::bmm(p, r), p);
     }
     apply();
-    return y.to(x.scalar_type()).view(x.sizes());
+    return y;
   }
 
- private:
-  static constexpr std::size_t kRestart = 2;
   std::vector<Quintic> steps_;
   double safety_;
   nlohmann::json options_;

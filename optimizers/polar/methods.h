@@ -56,6 +56,10 @@ at::Tensor finish_factor(const at::Tensor& u, const at::Tensor& x, const at::Ten
 /// leading axes as one: [B, m, n].
 at::Tensor normalized_batch(const at::Tensor& x, double safety, const nlohmann::json& options);
 
+/// The quintics on Y [B, m, n] in fp32 or fp64 on the CPU, whose memory is used: on Y itself, or `by_gram` on the small Gram
+/// matrix, with one restart after two steps (symmetric.cpp).
+at::Tensor iterate_by_blas(const at::Tensor& y, std::span<const Quintic> steps, bool by_gram);
+
 /// X / (safety ||X||_F), each matrix by its own norm; zero stays zero. The norm is summed in fp64, so that squares neither
 /// underflow nor overflow in fp32.
 at::Tensor normalize_frobenius(const at::Tensor& x, double safety);

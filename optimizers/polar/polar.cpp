@@ -123,6 +123,8 @@ std::unique_ptr<Polar> make_polar(const nlohmann::json& options, GramSide side) 
   return find_method(complete.at("method").get<std::string>()).make(complete, side);
 }
 
+at::Tensor Polar::iterate(at::Tensor /*y*/) const { TORCH_CHECK(false, "this method has no start"); }
+
 std::span<const Quintic> five_step_list() {
   static constexpr std::array<Quintic, 5> list = {{{8.156554524902461, -22.48329292557795, 15.878769915207462},
                                                    {4.042929935166739, -2.808917465908714, 0.5000178451051316},

@@ -9,6 +9,7 @@
 #include <array>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,6 +19,12 @@
 
 namespace equisweep {
 
+/// How a method begins: X / (safety ||X||_F) in `dtype`.
+struct PolarStart {
+  double safety;
+  at::ScalarType dtype;
+};
+
 class Polar {
  public:
   virtual ~Polar() = default;
@@ -25,6 +32,12 @@ class Polar {
   /// f(X) for each matrix of X [..., m, n], in the dtype of X (fp32 or fp64); a fresh tensor. f(0) = 0, rows and columns
   /// that are zero stay exactly zero, a matrix with a non-finite entry gives non-finite entries. X is not written to.
   virtual at::Tensor factor(const at::Tensor& x) const = 0;
+
+  /// The two halves of factor() for X of dtype `working`, for callers that make the start of X themselves and take the
+  /// result as it is; nothing for methods that begin otherwise. iterate() takes Y [B, m, n], whose memory it may use, and
+  /// returns f(X) [B, m, n] in the same dtype and axis order.
+  virtual std::optional<PolarStart> start(at::ScalarType /*working*/) const { return std::nullopt; }
+  virtual at::Tensor iterate(at::Tensor y) const;
 };
 
 /// One step of an odd quintic: x -> a x + b x^3 + c x^5.

@@ -4,6 +4,8 @@
 //
 // The Gram matrix is formed on the short side, so k x l with k <= l costs (4 k^2 l + 2 k^3) flops a step, whichever way the
 // block lies. Five Polar Express steps do not converge: singular values with s / ||X||_F >= 1e-2 land in [0.859, 1.141].
+// In fp32 on the CPU, blocks with l > 1.5 k take the same polynomials by way of the small Gram matrix (symmetric.cpp), which
+// costs at most (8 l/k + 28) k^3 flops for five steps in place of (20 l/k + 10) k^3.
 // precision bf16 stores X and the products in bf16, as the published Muon does; rounding noise in the null space is then
 // raised to order one.
 // Sources: Amsel et al., The Polar Express, arXiv:2505.16932; Jordan et al., Muon (2024), for (3.4445, -4.7750, 2.0315).
@@ -12,6 +14,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/kernels.h"
 #include "optimizers/polar/methods.h"
 
 namespace equisweep {
@@ -22,10 +25,24 @@ constexpr Quintic kNewtonSchulz = {3.4445, -4.7750, 2.0315};
 class Polynomial final : public Polar {
  public:
   explicit Polynomial(const nlohmann::json& options)
-      : steps_(coefficients_of(options)), safety_(safety_of(options)), options_(options) {}
+      : steps_(coefficients_of(options)),
+        safety_(safety_of(options)),
+        by_gram_(steps_.size() <= 5 && !options.contains("coefficients")),
+        options_(options) {}
 
   at::Tensor factor(const at::Tensor& x) const override {
-    at::Tensor y = normalized_batch(x, safety_, options_);
+    return iterate(normalized_batch(x, safety_, options_)).to(x.scalar_type()).reshape(x.sizes());
+  }
+
+  std::optional<PolarStart> start(at::ScalarType working) const override {
+    return PolarStart{safety_, precision_dtype(options_, working)};
+  }
+
+  at::Tensor iterate(at::Tensor y) const override {
+    if (kernels() == Kernels::fused && y.is_cpu() && y.scalar_type() != at::kBFloat16) {
+      const std::int64_t shorter = std::min(y.size(-2), y.size(-1)), longer = std::max(y.size(-2), y.size(-1));
+      return iterate_by_blas(y, steps_, by_gram_ && y.scalar_type() == at::kFloat && 2 * longer > 3 * shorter);
+    }
     // Products into a tensor with its axes swapped are a thousand times slower in bf16, so y is dense: a block that is seen
     // as columns of the stored weight is worked on as it is stored.
     const bool turned = !y.is_contiguous() && y.mT().is_contiguous();
@@ -46,12 +63,13 @@ class Polynomial final : public Polar {
         at::baddbmm_out(next, y, polynomial, y, a, 1.0);
       std::swap(y, next);
     }
-    return (turned ? y.mT() : y).to(x.scalar_type()).reshape(x.sizes());
+    return turned ? y.mT() : y;
   }
 
  private:
   std::vector<Quintic> steps_;
   double safety_;
+  bool by_gram_;  ///< the Gram form is known to be accurate enough in fp32 for these coefficients
   nlohmann::json options_;
 };
 

@@ -4,7 +4,7 @@
 //
 // Shapes:    any; two state tensors like the gradient.
 // Symmetry:  signed permutations of coordinates, hence of rows and of columns; not rotations.
-// Cost:      24 bytes a parameter (fp32) on the CPU, 76 in separate operations elsewhere; no products.
+// Cost:      28 bytes a parameter (fp32) with the weight on the CPU, 88 in separate operations elsewhere; no products.
 // Source:    Loshchilov & Hutter, Decoupled Weight Decay Regularization, arXiv:1711.05101; the baseline of Lau & Su,
 //            arXiv:2605.18106. eps is added after the bias correction, as in the paper; the AdamW inside the published
 //            Muon class adds it before.
@@ -14,14 +14,14 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
-#include "optimizers/kernels.h"
+#include "optimizers/kernels/step.h"
 #include "optimizers/rules/parts.h"
 #include "optimizers/rules/rules_list.h"
 
 namespace equisweep {
 namespace {
 
-class AdamW final : public UpdateRule {
+class AdamW final : public FusedRule {
  public:
   explicit AdamW(const nlohmann::json& options)
       : beta1_(options.at("betas").at(0)), beta2_(options.at("betas").at(1)), eps_(options.at("eps")) {
@@ -30,18 +30,30 @@ class AdamW final : public UpdateRule {
 
   std::vector<std::string> slots() const override { return {"m", "v"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
-    const at::Tensor &m = state.slots.at(0), &v = state.slots.at(1);
-    const at::Tensor g = gradient.to(m.scalar_type());
-    const auto t = static_cast<double>(++state.step);
-    const AdamCoefficients c{beta1_, beta2_, eps_, 1.0 - std::pow(beta1_, t), 1.0 - std::pow(beta2_, t)};
-    return adam_direction(m, v, g, c).to(gradient.scalar_type());
-  }
-
   Symmetry symmetry() const override { return {Group::signed_permutation, Group::signed_permutation, false}; }
   bool coordinatewise() const override { return true; }
 
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+    const at::Tensor &m = state.slots.at(0), &v = state.slots.at(1);
+    const at::Tensor g = gradient.to(m.scalar_type());
+    const AdamCoefficients c = coefficients(++state.step);
+    m.lerp_(g, 1.0 - beta1_);
+    v.mul_(beta2_).addcmul_(g, g, 1.0 - beta2_);
+    at::Tensor root = at::sqrt(v).div_(std::sqrt(c.correction2)).add_(eps_);
+    return at::div_out(root, m, root).div_(c.correction1).to(gradient.scalar_type());
+  }
+  bool fused(const FusedStep& step, const FusedMomentum&, RuleState& state, const BlockInfo&) const override {
+    adam_step(step, state.slots.at(0), state.slots.at(1), coefficients(state.step));
+    return true;
+  }
+
  private:
+  AdamCoefficients coefficients(std::int64_t step) const {
+    const auto t = static_cast<double>(step);
+    return {beta1_, beta2_, eps_, 1.0 - std::pow(beta1_, t), 1.0 - std::pow(beta2_, t)};
+  }
+
   double beta1_, beta2_, eps_;
 };
 

@@ -4,7 +4,7 @@
 //
 // Shapes:    [..., m, n], row = unit; one state tensor like the gradient.
 // Symmetry:  O(m) x signed P(n). eps is absolute, as in row_norm.
-// Cost:      44 bytes a parameter (fp32) in separate operations; no products.
+// Cost:      20 bytes a parameter (fp32) with the weight on the CPU, 44 in separate operations elsewhere; no products.
 // Source:    Lau & Su, arXiv:2605.18106.
 
 #include <ATen/ATen.h>
@@ -17,19 +17,24 @@
 namespace equisweep {
 namespace {
 
-class ColNorm final : public UpdateRule {
+class ColNorm final : public FusedRule {
  public:
   explicit ColNorm(const nlohmann::json& options)
       : momentum_{.beta = options.at("beta"), .nesterov = options.at("nesterov")}, eps_(options.at("eps")) {}
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+  Symmetry symmetry() const override { return {Group::orthogonal, Group::signed_permutation, false}; }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
     const at::Tensor s = momentum_.fold(gradient, state);
     return normalize_rows(s.mT(), eps_).mT().to(gradient.scalar_type());
   }
-
-  Symmetry symmetry() const override { return {Group::orthogonal, Group::signed_permutation, false}; }
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
+    return rows_step(step, momentum, {.eps = eps_}, /*columns=*/true);
+  }
 
  private:
   Momentum momentum_;

@@ -27,7 +27,7 @@
 namespace equisweep {
 namespace {
 
-class Hybrid final : public UpdateRule {
+class Hybrid final : public FusedRule {
  public:
   explicit Hybrid(const nlohmann::json& options)
       : momentum_{.beta = options.at("beta"), .nesterov = options.at("nesterov")},
@@ -44,7 +44,12 @@ class Hybrid final : public UpdateRule {
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+  Symmetry symmetry() const override {
+    return {centered_ ? Group::permutation : Group::signed_permutation, Group::orthogonal, centered_};
+  }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
     const at::Tensor s = momentum_.fold(gradient, state);
     const at::Tensor y = centered_ ? center_rows(s) : s;
     at::Tensor u;
@@ -58,9 +63,12 @@ class Hybrid final : public UpdateRule {
     if (centered_) u = project_rows(u);
     return u.to(gradient.scalar_type());
   }
-
-  Symmetry symmetry() const override {
-    return {centered_ ? Group::permutation : Group::signed_permutation, Group::orthogonal, centered_};
+  bool has_loops() const override { return row_first_; }
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
+    return polar_step(
+        step, momentum,
+        {.polar = *polar_, .rows = {.center = centered_, .project = centered_, .eps = eps_}, .alpha = alpha_});
   }
 
  private:

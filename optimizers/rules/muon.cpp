@@ -40,7 +40,7 @@ double scale_of(Scale scale, const BlockInfo& block) {
   return 1.0;
 }
 
-class Muon final : public UpdateRule {
+class Muon final : public FusedRule {
  public:
   explicit Muon(const nlohmann::json& options)
       : momentum_{.beta = options.at("beta"), .nesterov = options.at("nesterov"), .form = MomentumForm::heavy_ball},
@@ -53,14 +53,23 @@ class Muon final : public UpdateRule {
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const override {
+  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const override {
     const at::Tensor s = momentum_.fold(gradient, state);
     at::Tensor u = scaled_polar(*polar_, s, alpha_, centered_);
     if (const double scale = scale_of(scale_, block); scale != 1.0) u.mul_(scale);
     return u.to(gradient.scalar_type());
   }
-
-  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo& block) const override {
+    return polar_step(step, momentum,
+                      {.polar = *polar_,
+                       .rows = {.center = centered_, .normalize = false},
+                       .alpha = alpha_,
+                       .scale = scale_of(scale_, block)});
+  }
 
  private:
   Momentum momentum_;

@@ -26,7 +26,7 @@
 namespace equisweep {
 namespace {
 
-class OneSidedPolar final : public UpdateRule {
+class OneSidedPolar final : public FusedRule {
  public:
   OneSidedPolar(const nlohmann::json& options, GramSide side)
       : momentum_{.beta = options.at("beta"), .nesterov = options.at("nesterov")},
@@ -36,11 +36,17 @@ class OneSidedPolar final : public UpdateRule {
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
     return scaled_polar(*polar_, momentum_.fold(gradient, state), alpha_, centered_).to(gradient.scalar_type());
   }
-
-  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
+    return polar_step(step, momentum,
+                      {.polar = *polar_, .rows = {.center = centered_, .normalize = false}, .alpha = alpha_});
+  }
 
  private:
   Momentum momentum_;

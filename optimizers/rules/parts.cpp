@@ -3,11 +3,85 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "core/error.h"
 
 namespace equisweep {
+
+at::Tensor FusedRule::direction(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const {
+  if (has_loops()) {
+    const at::Tensor like =
+        state.slots.empty() ? gradient.to(at::promote_types(gradient.scalar_type(), at::kFloat)) : state.slots[0];
+    const auto step = fused_direction(gradient, like);
+    if (step && run(*step, state, block)) return step->direction.to(gradient.scalar_type());
+  }
+  return definition(gradient, state, block);
+}
+
+bool FusedRule::update(const BankUpdate& bank, RuleState& state, const BlockInfo& block) const {
+  if (!has_loops()) return false;
+  const auto step = fused_update(bank, state.slots.empty() ? bank.gradient : state.slots[0]);
+  return step && run(*step, state, block);
+}
+
+bool FusedRule::run(const FusedStep& step, RuleState& state, const BlockInfo& block) const {
+  for (const at::Tensor& slot : state.slots)
+    if (slot.strides() != state.slots[0].strides()) return false;
+  ++state.step;
+  const FusedMomentum folded = momentum_of(state);
+  if (fused(step, folded, state, block)) return true;
+  FusedStep fold = step;
+  fold.weight = at::Tensor();
+  fold.direction = at::empty_like(step.gradient);
+  momentum_step(fold, folded);
+  FusedStep in_rows;
+  in_rows.gradient = fold.direction.contiguous();
+  in_rows.direction = at::empty_like(in_rows.gradient);
+  TORCH_CHECK(fused(in_rows, {}, state, block), "a rule has no step for rows");
+  if (step.weight.defined())
+    fused_apply(step.weight, in_rows.direction, step.retained, step.lr);
+  else
+    step.direction.copy_(in_rows.direction);
+  return true;
+}
+
+bool polar_step(const FusedStep& step, const FusedMomentum& momentum, const PolarForm& form) {
+  if (!factor_fits(step, form.rows.center)) return false;
+  const at::ScalarType working = step.gradient.scalar_type();
+  const std::optional<PolarStart> start = form.polar.start(working);
+  const bool starts = start && (start->dtype == working || start->dtype == at::kBFloat16);
+  FusedStep first = step;
+  first.weight = at::Tensor();
+  FusedStep last = step;
+  at::Tensor x, y;
+  if (starts && !form.rows.center && !form.rows.normalize) {
+    // S is made of G and M again where it is needed: until then G stays.
+    first.zero_gradient = step.zero_gradient && form.alpha == 0;
+    last.zero_gradient = step.zero_gradient && form.alpha != 0;
+    y = form.polar.iterate(factor_input(first, momentum, start->safety, start->dtype));
+  } else {
+    last.zero_gradient = false;
+    first.direction = x = at::empty_like(step.gradient);
+    if (form.rows.center || form.rows.normalize) {
+      if (!rows_step(first, momentum, form.rows)) return false;
+    } else {
+      momentum_step(first, momentum);
+    }
+    FusedStep given;
+    given.gradient = x;
+    y = starts ? form.polar.iterate(factor_input(given, {}, start->safety, start->dtype))
+               : form.polar.factor(x).reshape({-1, x.size(-2), x.size(-1)});
+  }
+  std::vector<double> gain(static_cast<std::size_t>(y.size(0)), form.scale);
+  if (form.alpha != 0) {
+    const std::vector<double> nu = factor_nu(step, momentum, x, y);
+    for (std::size_t k = 0; k < gain.size(); ++k) gain[k] *= std::pow(nu[k], form.alpha);
+  }
+  factor_step(last, y, gain, form.rows.center);
+  return true;
+}
 
 at::Tensor Momentum::fold(const at::Tensor& gradient, RuleState& state) const {
   at::Tensor& m = state.slots.at(0);
@@ -19,6 +93,10 @@ at::Tensor Momentum::fold(const at::Tensor& gradient, RuleState& state) const {
   }
   at::add_out(m, g, m, beta);
   return nesterov ? at::add(g, m, beta) : m;
+}
+
+FusedMomentum Momentum::fused(const RuleState& state) const {
+  return {.m = state.slots.at(0), .keep = beta, .take = form == MomentumForm::ema ? 1.0 - beta : 1.0, .nesterov = nesterov};
 }
 
 at::Tensor project_rows(const at::Tensor& x) { return x - x.mean(-2, /*keepdim=*/true); }

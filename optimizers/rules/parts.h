@@ -9,6 +9,7 @@
 
 #include "core/field.h"
 #include "core/update_rule.h"
+#include "optimizers/kernels/step.h"
 #include "optimizers/polar/polar.h"
 
 namespace equisweep {
@@ -27,7 +28,43 @@ struct Momentum {
   /// Folds `gradient` into `state` (in the state's dtype) and counts the step. Returns M or, with `nesterov`, S; M is the
   /// state's own tensor and must not be written to.
   at::Tensor fold(const at::Tensor& gradient, RuleState& state) const;
+
+  /// The same for loops.
+  FusedMomentum fused(const RuleState& state) const;
 };
+
+/// A rule that is written twice: as a definition, in ATen's operations, and as a step that touches memory less often. The
+/// latter runs on the CPU unless kernels() is reference, whoever asks.
+class FusedRule : public UpdateRule {
+ public:
+  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const final;
+  bool update(const BankUpdate& bank, RuleState& state, const BlockInfo& block) const final;
+
+ protected:
+  /// direction() in ATen's operations.
+  virtual at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const = 0;
+  /// False for options that have the definition alone.
+  virtual bool has_loops() const { return true; }
+  /// Of the S that fused() acts on; S = G without.
+  virtual FusedMomentum momentum_of(const RuleState& /*state*/) const { return {}; }
+  /// The step itself, or false, with nothing touched, for a layout that it cannot walk through: then it is called again with
+  /// S in rows. state.step counts the gradient already.
+  virtual bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState& state,
+                     const BlockInfo& block) const = 0;
+
+ private:
+  bool run(const FusedStep& step, RuleState& state, const BlockInfo& block) const;
+};
+
+/// U = scale nu^alpha f(X), X = S after the centring and normalisation of `rows`; centred: Pi of that.
+struct PolarForm {
+  const Polar& polar;
+  RowForm rows = {.normalize = false};
+  double alpha = 0, scale = 1;
+};
+
+/// False, and nothing touched, for a layout without a form.
+bool polar_step(const FusedStep& step, const FusedMomentum& momentum, const PolarForm& form);
 
 /// Pi X with Pi = I - (1/m) 1 1^T: the mean row is subtracted. Rows of Pi X with norm <= m u ||row of X|| (u: unit roundoff)
 /// are rounding noise of a pure shift and become exactly zero.

@@ -24,7 +24,7 @@
 namespace equisweep {
 namespace {
 
-class PolarGrad final : public UpdateRule {
+class PolarGrad final : public FusedRule {
  public:
   explicit PolarGrad(const nlohmann::json& options)
       : momentum_{.beta = options.at("beta"), .nesterov = options.at("nesterov")},
@@ -35,7 +35,10 @@ class PolarGrad final : public UpdateRule {
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
     if (!polar_first_)
       return scaled_polar(*polar_, momentum_.fold(gradient, state), alpha_, centered_).to(gradient.scalar_type());
     const at::Tensor g = gradient.to(state.slots.at(0).scalar_type());
@@ -46,8 +49,12 @@ class PolarGrad final : public UpdateRule {
     if (centered_) u = project_rows(u);
     return u.to(gradient.scalar_type(), /*non_blocking=*/false, /*copy=*/u.is_alias_of(state.slots[0]));
   }
-
-  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+  bool has_loops() const override { return !polar_first_; }
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
+    return polar_step(step, momentum,
+                      {.polar = *polar_, .rows = {.center = centered_, .normalize = false}, .alpha = alpha_});
+  }
 
  private:
   Momentum momentum_;

@@ -6,7 +6,7 @@
 // Shapes:    [..., m, n], row = unit; one state tensor like the gradient. The state keeps the uncentred momentum.
 // Symmetry:  signed P(m) x O(n); centred P(m) x O(n) and shared shifts (a sign flip of one row does not commute with Pi).
 //            eps is absolute, so the rule is not scale invariant at row norms near eps.
-// Cost:      44 bytes a parameter (fp32) in separate operations, 68 centred; no products.
+// Cost:      20 bytes a parameter (fp32) with the weight on the CPU, 28 centred; 44 and 68 in separate operations elsewhere.
 // Source:    Lau & Su, arXiv:2605.18106 (row-norm-based update for embeddings, LM heads, SwiGLU and routers).
 
 #include <ATen/ATen.h>
@@ -19,7 +19,7 @@
 namespace equisweep {
 namespace {
 
-class RowNorm final : public UpdateRule {
+class RowNorm final : public FusedRule {
  public:
   explicit RowNorm(const nlohmann::json& options)
       : momentum_{.beta = options.at("beta"), .nesterov = options.at("nesterov")},
@@ -28,14 +28,19 @@ class RowNorm final : public UpdateRule {
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+  Symmetry symmetry() const override {
+    return {centered_ ? Group::permutation : Group::signed_permutation, Group::orthogonal, centered_};
+  }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
     const at::Tensor s = momentum_.fold(gradient, state);
     const at::Tensor u = centered_ ? project_rows(normalize_rows(center_rows(s), eps_)) : normalize_rows(s, eps_);
     return u.to(gradient.scalar_type());
   }
-
-  Symmetry symmetry() const override {
-    return {centered_ ? Group::permutation : Group::signed_permutation, Group::orthogonal, centered_};
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
+    return rows_step(step, momentum, {.center = centered_, .project = centered_, .eps = eps_});
   }
 
  private:

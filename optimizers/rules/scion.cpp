@@ -63,7 +63,7 @@ nlohmann::json finish(nlohmann::json options) {
   return options;
 }
 
-class Scion final : public UpdateRule {
+class Scion final : public FusedRule {
  public:
   explicit Scion(const nlohmann::json& options)
       : momentum_{.beta = 1.0 - options.at("a").get<double>()},
@@ -75,12 +75,6 @@ class Scion final : public UpdateRule {
         polar_(lmo_ == Lmo::spectral ? make_polar(options.at("polar")) : nullptr) {}
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
-
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const override {
-    const at::Tensor s = momentum_.fold(gradient, state);
-    at::Tensor u = transpose_ ? lmo(s.mT(), block).mT() : lmo(s, block);
-    return u.mul_(radius_).to(gradient.scalar_type());
-  }
 
   Symmetry symmetry() const override {
     if (lmo_ == Lmo::spectral) return {Group::orthogonal, Group::orthogonal, false};
@@ -95,16 +89,42 @@ class Scion final : public UpdateRule {
 
   bool coordinatewise() const override { return lmo_ == Lmo::sign; }
 
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const override {
+    const at::Tensor s = momentum_.fold(gradient, state);
+    at::Tensor u = transpose_ ? lmo(s.mT(), block).mT() : lmo(s, block);
+    return u.mul_(radius_).to(gradient.scalar_type());
+  }
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo& block) const override {
+    const auto out = static_cast<double>(block.fan_out), in = static_cast<double>(block.fan_in);
+    if (lmo_ == Lmo::spectral)
+      return polar_step(step, momentum, {.polar = *polar_, .scale = std::sqrt(out / in) * radius_});
+    if (lmo_ == Lmo::sign) {
+      sign_step(step, momentum, radius_ / in);
+      return true;
+    }
+    const std::int64_t m = step.gradient.size(-2), n = step.gradient.size(-1);
+    const double factor = transpose_ ? norm_factor(n, m) : norm_factor(m, n);
+    return rows_step(step, momentum, {.factor = factor, .eps = kEps, .gain = radius_},
+                     /*columns=*/(lmo_ == Lmo::col) != transpose_);
+  }
+
  private:
   at::Tensor lmo(const at::Tensor& x, const BlockInfo& block) const {
     const auto out = static_cast<double>(block.fan_out), in = static_cast<double>(block.fan_in);
     if (lmo_ == Lmo::spectral) return polar_->factor(x).mul_(std::sqrt(out / in));
     if (lmo_ == Lmo::sign) return at::sign(x).div_(in);
     const std::int64_t axis = lmo_ == Lmo::row ? -1 : -2;
-    const auto rows = static_cast<double>(x.size(-2)), columns = static_cast<double>(x.size(-1));
-    const double factor =
-        lmo_ == Lmo::row ? (normalized_ ? std::sqrt(columns) : 1.0) : (normalized_ ? columns : 1.0) / std::sqrt(rows);
-    return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{axis}, /*keepdim=*/true).mul_(factor).add_(kEps);
+    return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{axis}, /*keepdim=*/true)
+                   .mul_(norm_factor(x.size(-2), x.size(-1)))
+                   .add_(kEps);
+  }
+
+  /// What the norms of the rows or columns of an m x n block are multiplied by.
+  double norm_factor(std::int64_t m, std::int64_t n) const {
+    const auto rows = static_cast<double>(m), columns = static_cast<double>(n);
+    return lmo_ == Lmo::row ? (normalized_ ? std::sqrt(columns) : 1.0) : (normalized_ ? columns : 1.0) / std::sqrt(rows);
   }
 
   Momentum momentum_;

@@ -5,7 +5,7 @@
 //
 // Shapes:    any; one state tensor like the gradient.
 // Symmetry:  everything linear and isometric, so O(m) x O(n): the positive control of every audit.
-// Cost:      20 bytes a parameter (fp32) beside the weight, no products.
+// Cost:      20 bytes a parameter (fp32) with the weight on the CPU, 32 in separate operations elsewhere; no products.
 // Source:    Polyak (1964), Nesterov (1983); the linear rule in Lau & Su, arXiv:2605.18106.
 
 #include <ATen/ATen.h>
@@ -18,7 +18,7 @@
 namespace equisweep {
 namespace {
 
-class Sgd final : public UpdateRule {
+class Sgd final : public FusedRule {
  public:
   explicit Sgd(const nlohmann::json& options)
       : momentum_{.beta = options.at("beta"),
@@ -29,13 +29,19 @@ class Sgd final : public UpdateRule {
 
   std::vector<std::string> slots() const override { return {"momentum"}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+  Symmetry symmetry() const override { return {Group::orthogonal, Group::orthogonal, false}; }
+  bool coordinatewise() const override { return true; }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
     const at::Tensor s = momentum_.fold(gradient, state);
     return s.to(gradient.scalar_type(), /*non_blocking=*/false, /*copy=*/!momentum_.nesterov);
   }
-
-  Symmetry symmetry() const override { return {Group::orthogonal, Group::orthogonal, false}; }
-  bool coordinatewise() const override { return true; }
+  FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
+    momentum_step(step, momentum);
+    return true;
+  }
 
  private:
   Momentum momentum_;

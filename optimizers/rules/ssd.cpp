@@ -19,20 +19,25 @@
 namespace equisweep {
 namespace {
 
-class Ssd final : public UpdateRule {
+class Ssd final : public FusedRule {
  public:
   explicit Ssd(const nlohmann::json& options)
       : alpha_(options.at("alpha")), centered_(options.at("centered")), polar_(make_polar(options.at("polar"))) {}
 
   std::vector<std::string> slots() const override { return {}; }
 
-  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+
+ protected:
+  at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
     ++state.step;
     const at::Tensor g = gradient.to(at::promote_types(gradient.scalar_type(), at::kFloat));
     return scaled_polar(*polar_, g, alpha_, centered_).to(gradient.scalar_type());
   }
-
-  Symmetry symmetry() const override { return polar_symmetry(centered_); }
+  bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
+    return polar_step(step, momentum,
+                      {.polar = *polar_, .rows = {.center = centered_, .normalize = false}, .alpha = alpha_});
+  }
 
  private:
   double alpha_;

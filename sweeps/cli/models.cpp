@@ -4,6 +4,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "core/kernels.h"
 #include "models/models.h"
 #include "models/verify.h"
 #include "sweeps/cli/command.h"
@@ -121,7 +122,8 @@ ExitCode describe_model(const std::string& name, bool as_json) {
   return ExitCode::ok;
 }
 
-ExitCode verify_models(const std::vector<std::filesystem::path>& folders) {
+ExitCode verify_models(const std::vector<std::filesystem::path>& folders, Kernels kernels) {
+  set_kernels(kernels);
   bool good = true;
   for (const auto& folder : folders) {
     const ParityReport report = verify_parity(folder);
@@ -155,10 +157,18 @@ void add_models(CLI::App& program, Action& action) {
                               "Runs the model of each folder (config.json, model.safetensors, io.safetensors, optionally "
                               "grads.safetensors) and compares logits,\n"
                               "loss and gradients with the recording. Exit code 1 if one is past its tolerance.\n\n"
-                              "  equisweep models verify tests/golden/hf/qwen3-a\n");
+                              "  equisweep models verify tests/golden/hf/qwen3-a\n"
+                              "  equisweep models verify --kernels reference tests/golden/hf/*\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
-  verify->callback([&action, folders] { action = [folders] { return verify_models(*folders); }; });
+  auto kernels = std::make_shared<std::string>("fused");
+  verify->add_option("--kernels", *kernels, "fused, or reference: ATen's operations one by one")
+      ->check(CLI::IsMember({"fused", "reference"}));
+  verify->callback([&action, folders, kernels] {
+    action = [folders, kernels] {
+      return verify_models(*folders, *kernels == "reference" ? Kernels::reference : Kernels::fused);
+    };
+  });
 }
 
 }  // namespace equisweep

@@ -175,6 +175,7 @@ class SpecReader {
     if (!spec.train.is_object()) return;
     for (const char* key : {"recompute", "deterministic"})
       if (spec.train.value(key, json()) == false) spec.train.erase(key);
+    if (spec.train.value("kernels", json()) == "fused") spec.train.erase("kernels");
     if (spec.train.contains("router") && spec.train["router"].value("balance_loss", 1.0) == 0 &&
         spec.train["router"].value("z_loss", 1.0) == 0)
       spec.train.erase("router");

@@ -1,7 +1,7 @@
 // One optimizer step over all weights of a model, with random gradients: every rule of the table as a whole stack.
 //
 //   bench_optimizer_step --benchmark_filter=qwen3-tiny
-//   bench_optimizer_step --serve --arch qwen3 --size tiny      as a contestant of race.py (scripts/race-optimizers)
+//   bench_optimizer_step --serve --arch qwen3 --size tiny      as a contestant of race.py (scripts/race)
 //
 // Counters: ns_param; GB_s, the bytes that one pass over weight, gradient and state must move, over the time; GFLOP_s, the
 // flops of five polynomial steps, over the time; x_floor, the time over what this machine's copy bandwidth and matrix
@@ -19,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "core/kernels.h"
 #include "core/step_observer.h"
 #include "models/models.h"
 #include "optimizers/optimizer.h"
@@ -169,6 +170,35 @@ struct Contest {
   std::unique_ptr<Optimizer> optimizer;
 };
 
+/// First directions of all matrices, as weights that were zero move.
+std::vector<at::Tensor> first_step(const std::string& name, const json& stack, at::ScalarType dtype) {
+  const auto model = make_model(resolve_model(name, json::object()));
+  for (Param& param : model->params()) param.tensor.set_data(at::zeros(param.tensor.sizes(), dtype));
+  Optimizer optimizer(model->params(), claiming(stack, model->params()));
+  at::manual_seed(2);
+  for (const Param& param : model->params()) param.tensor.grad().copy_(at::randn(param.tensor.sizes()).mul_(1e-3));
+  optimizer.step(1.0);
+  std::vector<at::Tensor> result;
+  for (const Param& param : model->params())
+    if (param.tensor.dim() > 1) result.push_back(param.tensor.detach().to(at::kDouble));
+  return result;
+}
+
+/// Largest relative distance of a first update of a matrix from the definition of its rule in fp64.
+double error_of(const std::string& name, const json& stack) {
+  json exact = stack;
+  for (auto& [entry_name, options] : exact.items())
+    if (options.contains("polar")) options["polar"]["precision"] = "fp64";
+  const std::vector<at::Tensor> ours = first_step(name, stack, at::kFloat);
+  set_kernels(Kernels::reference);
+  const std::vector<at::Tensor> defined = first_step(name, exact, at::kDouble);
+  set_kernels(Kernels::fused);
+  double worst = 0;
+  for (std::size_t i = 0; i < ours.size(); ++i)
+    worst = std::max(worst, (ours[i] - defined[i]).norm().item<double>() / defined[i].norm().item<double>());
+  return worst;
+}
+
 void time_step(benchmark::State& state, const std::string& model, const json& stack) {
   Contest contest(model, stack);
   const Work work = contest.survey.work;
@@ -185,13 +215,16 @@ void time_step(benchmark::State& state, const std::string& model, const json& st
 int race(const std::string& arch, const std::string& size) {
   std::vector<std::unique_ptr<Contest>> contests;
   std::vector<std::pair<std::string, std::function<void()>>> cells;
+  json errors;
   for (const auto& [name, stack] : stacks()) {
+    errors[name] = error_of(arch + "-" + size, stack);
     contests.push_back(std::make_unique<Contest>(arch + "-" + size, stack));
     cells.emplace_back(name, [contest = contests.back().get()] { contest->optimizer->step(1.0); });
   }
   return serve(cells, {{"arch", arch},
                        {"size", size},
                        {"threads", at::get_num_threads()},
+                       {"errors", errors},
                        {"params", contests.front()->survey.work.params}});
 }
 

@@ -2,7 +2,7 @@
 // law; items_per_second is tokens per second.
 //
 //   bench_train_step --benchmark_filter=qwen3-nano --benchmark_format=json
-//   bench_train_step --serve --model qwen3-tiny --precision bf16      as a contestant of race.py (scripts/race-training)
+//   bench_train_step --serve --model qwen3-tiny --precision bf16      as a contestant of race.py (scripts/race)
 //
 // Precisions: fp32, and bf16 with fp32 weights. Threads: OMP_NUM_THREADS.
 #include <ATen/ATen.h>
@@ -43,11 +43,10 @@ class Training {
   }
 
   double step() {
-    optimizer_->zero_grad();
     const at::Tensor loss = model_->loss(model_->forward(inputs_).hidden_BTD, targets_);
     loss.backward();
     optimizer_->clip(optimizer_->gradient_norm(), 1.0);
-    optimizer_->step(1.0);
+    optimizer_->step(1.0, Optimizer::Gradients::zero);
     return loss.item<double>();
   }
 

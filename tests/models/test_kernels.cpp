@@ -8,6 +8,7 @@
 #include <functional>
 #include <string>
 
+#include "core/kernels.h"
 #include "models/blocks/attention.h"
 #include "models/blocks/fused_experts.h"
 #include "models/blocks/loss.h"

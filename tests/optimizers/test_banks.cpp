@@ -118,6 +118,14 @@ TEST(Banks, NarrowWeightsKeepAWideStateAndAreRoundedOnce) {
   optimizer.save_state([](const std::string&, const at::Tensor& state) { EXPECT_EQ(state.scalar_type(), at::kFloat); });
 }
 
+/// What rules and observers are given.
+class GradientNorms : public StepObserver {
+ public:
+  bool wants(std::int64_t) const override { return true; }
+  void observe(const BankStep& bank) override { squares += std::pow(norm_of(bank.gradient), 2); }
+  double squares = 0;
+};
+
 TEST(Banks, GradientNormAndClippingMatchBruteForce) {
   for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
     std::vector<Param> params = zoo(dtype);
@@ -132,8 +140,13 @@ TEST(Banks, GradientNormAndClippingMatchBruteForce) {
     const double norm = std::sqrt(squares), rounding = dtype == at::kDouble ? 1e-14 : 1e-6;
     EXPECT_NEAR(optimizer.gradient_norm().item<double>(), norm, norm * rounding);
     optimizer.clip(optimizer.gradient_norm(), 2 * norm);
+    optimizer.step(0.0);
     EXPECT_TRUE(same_bits(params[3].tensor.grad().to(at::kDouble), before[3]));
+    GradientNorms seen;
+    optimizer.add_observer(&seen);
     optimizer.clip(optimizer.gradient_norm(), 0.5);
+    optimizer.step(0.0);
+    EXPECT_NEAR(std::sqrt(seen.squares), 0.5, 1e-5);
     for (std::size_t i = 0; i < params.size(); ++i)
       EXPECT_LT(relative_error(params[i].tensor.grad(), before[i] * (0.5 / (norm + 1e-6))), 10 * rounding) << params[i].name;
   }

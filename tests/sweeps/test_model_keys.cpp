@@ -48,6 +48,8 @@ TEST(RouterKeys, SwitchedOffIsTheJobWithoutThem) {
   EXPECT_EQ(jobs_of(sweep(grid, ", router: {balance_loss: 0, z_loss: 0.0}, recompute: false"))[0].id, id);
   EXPECT_NE(jobs_of(sweep(grid, ", router: {z_loss: 1e-4}"))[0].id, id);
   EXPECT_NE(jobs_of(sweep(grid, ", recompute: true"))[0].id, id);
+  EXPECT_EQ(jobs_of(sweep(grid, ", kernels: fused"))[0].id, id);
+  EXPECT_NE(jobs_of(sweep(grid, ", kernels: reference"))[0].id, id);
 }
 
 struct Case {

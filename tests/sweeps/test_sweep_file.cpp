@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(
              "and . _ -, at most 80 in all"},
         Case{"unknown_key", changed("train:", "trian:"),
              "f:1:1: key 'train' is missing; allowed: a map with the keys: steps, precision, grad_clip, eval, router, "
-             "deterministic, recompute\nf:4:1: unknown key 'trian'; allowed: version, name, tags, notes, data, train, "
+             "deterministic, recompute, kernels\nf:4:1: unknown key 'trian'; allowed: version, name, tags, notes, data, train, "
              "schedule, "
              "grid, zip, exclude, include, stacks, init_from, model, log, stop, tune, retry, checkpoint, resources, report; "
              "did you mean 'train'?"},
@@ -196,7 +196,7 @@ TEST(SweepFile, SetReplacesAnyValueBeforeItIsChecked) {
             "--set oops: no path=value; allowed: e.g. --set train.steps=100\n"
             "--set train.steps.x: 'train.steps' is no map; allowed: the path of a key, e.g. train.steps=100\n"
             "--set train.stesp: train: unknown key 'stesp'; allowed: steps, precision, grad_clip, eval, router, "
-            "deterministic, recompute; did you mean 'steps'?");
+            "deterministic, recompute, kernels; did you mean 'steps'?");
 }
 
 }  // namespace test_sweep_file

@@ -1,0 +1,28 @@
+#include "core/kernels.h"
+
+#include <ATen/Version.h>
+
+#include <atomic>
+#include <string>
+
+namespace equisweep {
+namespace {
+
+std::atomic<Kernels> chosen_kernels = Kernels::fused;
+
+}  // namespace
+
+void set_kernels(Kernels kernels) { chosen_kernels = kernels; }
+Kernels kernels() { return chosen_kernels; }
+
+InstructionSet instruction_set() {
+  static const InstructionSet best = [] {
+    const std::string capability = at::get_cpu_capability();
+    return capability == "AVX512" ? InstructionSet::avx512
+           : capability == "AVX2" ? InstructionSet::avx2
+                                  : InstructionSet::any;
+  }();
+  return best;
+}
+
+}  // namespace equisweep

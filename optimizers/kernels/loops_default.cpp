@@ -1,0 +1,2 @@
+#define EQUISWEEP_LOOPS step_loops_default
+#include "optimizers/kernels/loops.inc"
