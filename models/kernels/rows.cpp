@@ -6,8 +6,7 @@ namespace equisweep {
 
 template <class T>
 const RowKernels<T>& row_kernels() {
-  static const RowKernels<T>& best =
-      best_loops(row_kernels_default<T>(), row_kernels_avx2<T>(), row_kernels_avx512<T>());
+  static const RowKernels<T>& best = best_loops(row_kernels_default<T>(), row_kernels_avx2<T>(), row_kernels_avx512<T>());
   return best;
 }
 

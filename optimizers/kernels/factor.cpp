@@ -1,5 +1,5 @@
-// What comes before and after the products of a polar factor. B matrices; lines are rows or columns, whichever are adjacent in
-// memory.
+// What comes before and after the products of a polar factor. B matrices; lines are rows or columns, whichever are adjacent
+// in memory.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -46,8 +46,8 @@ at::Tensor factor_input(const FusedStep& step, const FusedMomentum& momentum, do
     const Source<T> source(step, momentum);
     const Sink<T> sink(step);
     const auto& loops = step_loops<T>();
-    const double smallest = sizeof(T) == 8 ? std::numeric_limits<double>::min()
-                                           : static_cast<double>(std::numeric_limits<float>::min());
+    const double smallest =
+        sizeof(T) == 8 ? std::numeric_limits<double>::min() : static_cast<double>(std::numeric_limits<float>::min());
     std::vector<double> squares(static_cast<std::size_t>(pieces.matrices() * pieces.per_matrix()));
     const auto fold = [&](Int k, Int piece, Int begin, Int end) {
       Buffer<T> buffer(lines.length);

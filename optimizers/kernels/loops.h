@@ -1,6 +1,6 @@
 #pragma once
-// The arithmetic of update rules on adjacent elements that lie in the cache: a step is made of these, piece by piece, so that
-// each tensor is read from memory and written to it once. Plain pointers, one thread; T is float or double.
+// The arithmetic of update rules on adjacent elements that lie in the cache: a step is made of these, piece by piece, so
+// that each tensor is read from memory and written to it once. Plain pointers, one thread; T is float or double.
 //
 // No product is contracted with a sum, and sums run in fp64 over a fixed number of lanes: results are the same bits on every
 // instruction set, and whether a step is taken in one piece or in several.
@@ -52,9 +52,9 @@ struct StepLoops {
   /// u = s - t
   void (*subtract)(const T* s, const T* t, T* u, Int n);
 
-  double (*squares)(const T* s, Int n);              ///< sum of s^2
-  void (*add_squares)(const T* s, double* sum, Int n);  ///< sum_i += s_i^2
-  void (*add)(const T* s, double* sum, Int n);          ///< sum_i += s_i
+  double (*squares)(const T* s, Int n);                                ///< sum of s^2
+  void (*add_squares)(const T* s, double* sum, Int n);                 ///< sum_i += s_i^2
+  void (*add)(const T* s, double* sum, Int n);                         ///< sum_i += s_i
   void (*add_factor_bf16)(const Bf16* y, T gain, double* sum, Int n);  ///< sum_i += gain y_i
   void (*add_factor)(const T* y, T gain, double* sum, Int n);
   double (*dot)(const T* s, const T* y, Int n);

@@ -1,6 +1,7 @@
 #pragma once
-// Whole steps of banks on the CPU, each tensor read and written as seldom as the rule allows: the loops of loops.h over blocks
-// of any layout. U either goes into the weights at once or, for those who want to see it, into a tensor, with the same bits.
+// Whole steps of banks on the CPU, each tensor read and written as seldom as the rule allows: the loops of loops.h over
+// blocks of any layout. U either goes into the weights at once or, for those who want to see it, into a tensor, with the
+// same bits.
 
 #include <ATen/core/Tensor.h>
 
@@ -65,12 +66,14 @@ bool rows_step(const FusedStep& step, const FusedMomentum& momentum, const RowFo
 /// is to be projected.
 bool factor_fits(const FusedStep& step, bool project);
 
-/// S / (safety ||S||_F) for each matrix, as a batch [B, m, n] of dtype `dtype`: bf16 or that of the step; the norm in fp64. M
-/// is updated.
+/// S / (safety ||S||_F) for each matrix, as a batch [B, m, n] of dtype `dtype`: bf16 or that of the step; the norm in fp64.
+/// M is updated.
 at::Tensor factor_input(const FusedStep& step, const FusedMomentum& momentum, double safety, at::ScalarType dtype);
 
-/// nu = max(0, <X, Y>) of each matrix, for Y [B, m, n] and X = S (with M updated already) or, if it is defined, `x` [..., m, n].
-std::vector<double> factor_nu(const FusedStep& step, const FusedMomentum& momentum, const at::Tensor& x, const at::Tensor& y);
+/// nu = max(0, <X, Y>) of each matrix, for Y [B, m, n] and X = S (with M updated already) or, if it is defined, `x` [..., m,
+/// n].
+std::vector<double> factor_nu(const FusedStep& step, const FusedMomentum& momentum, const at::Tensor& x,
+                              const at::Tensor& y);
 
 /// U = gain Y, with Pi of that if `project`: Y [B, m, n] in bf16 or the dtype of the step, one gain for each matrix.
 void factor_step(const FusedStep& step, const at::Tensor& y, const std::vector<double>& gain, bool project);

@@ -40,13 +40,13 @@ class Buffer {
  public:
   explicit Buffer(std::int64_t n)
       : size_(static_cast<std::size_t>(n)),
-        memory_(static_cast<T*>(::operator new(std::max<std::size_t>(1, size_) * sizeof(T), std::align_val_t{64}))) {}
+        memory_(static_cast<T*>(::operator new (std::max<std::size_t>(1, size_) * sizeof(T), std::align_val_t{64}))) {}
   T* data() const { return memory_.get(); }
   void zero() { std::fill_n(data(), size_, T(0)); }
 
  private:
   struct Free {
-    void operator()(T* p) const { ::operator delete(p, std::align_val_t{64}); }
+    void operator()(T* p) const { ::operator delete (p, std::align_val_t{64}); }
   };
   std::size_t size_;
   std::unique_ptr<T, Free> memory_;
@@ -138,12 +138,13 @@ class Pieces {
   /// f(matrix, piece, first line, end) for all of them.
   template <class F>
   void run(const F& f) const {
-    at::parallel_for(0, matrices_ * pieces_, grain_of(lines_ / pieces_ * length_), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t task = begin; task < end; ++task) {
-        const std::int64_t piece = task % pieces_;
-        f(task / pieces_, piece, lines_ * piece / pieces_, lines_ * (piece + 1) / pieces_);
-      }
-    });
+    at::parallel_for(0, matrices_ * pieces_, grain_of(lines_ / pieces_ * length_),
+                     [&](std::int64_t begin, std::int64_t end) {
+                       for (std::int64_t task = begin; task < end; ++task) {
+                         const std::int64_t piece = task % pieces_;
+                         f(task / pieces_, piece, lines_ * piece / pieces_, lines_ * (piece + 1) / pieces_);
+                       }
+                     });
   }
 
  private:

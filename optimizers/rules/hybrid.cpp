@@ -66,9 +66,8 @@ class Hybrid final : public FusedRule {
   bool has_loops() const override { return row_first_; }
   FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
   bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo&) const override {
-    return polar_step(
-        step, momentum,
-        {.polar = *polar_, .rows = {.center = centered_, .project = centered_, .eps = eps_}, .alpha = alpha_});
+    return polar_step(step, momentum,
+                      {.polar = *polar_, .rows = {.center = centered_, .project = centered_, .eps = eps_}, .alpha = alpha_});
   }
 
  private:

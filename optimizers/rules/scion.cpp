@@ -98,8 +98,7 @@ class Scion final : public FusedRule {
   FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
   bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo& block) const override {
     const auto out = static_cast<double>(block.fan_out), in = static_cast<double>(block.fan_in);
-    if (lmo_ == Lmo::spectral)
-      return polar_step(step, momentum, {.polar = *polar_, .scale = std::sqrt(out / in) * radius_});
+    if (lmo_ == Lmo::spectral) return polar_step(step, momentum, {.polar = *polar_, .scale = std::sqrt(out / in) * radius_});
     if (lmo_ == Lmo::sign) {
       sign_step(step, momentum, radius_ / in);
       return true;

@@ -96,6 +96,18 @@ TEST_F(ModelsAndData, RecomputationGivesTheSameRun) {
   EXPECT_EQ(query("plain", kLosses), query("again", kLosses));
 }
 
+// What the worker is told reaches the operations: the runs are not the same, but close.
+TEST_F(ModelsAndData, ReferenceKernelsTrainTheSameUpToRounding) {
+  const std::string sweep = std::string(kHead) + kOlmoe;
+  ASSERT_EQ(run(sweep, "fused", {"train.kernels=fused"}).exit_code, 0);
+  ASSERT_EQ(run(sweep, "reference", {"train.kernels=reference"}).exit_code, 0);
+  EXPECT_NE(query("fused", kLosses), query("reference", kLosses));
+  const auto loss = [&](const char* results) {
+    return nlohmann::json::parse(query(results, "SELECT loss FROM loss_curve WHERE step = 12")).get<double>();
+  };
+  EXPECT_NEAR(loss("fused"), loss("reference"), 1e-3);
+}
+
 // The weights that one run leaves are those that the next begins with: the validation loss tells.
 TEST_F(ModelsAndData, ExportedWeightsAreWhereTheNextRunBegins) {
   ASSERT_EQ(run(std::string(kHead) + kOlmoe + "log: {weights: final}\n", "first").exit_code, 0);

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/kernels.h"
 #include "core/safetensors.h"
 #include "models/decoder.h"
 #include "models/huggingface/config.h"
@@ -23,6 +24,20 @@ namespace fs = std::filesystem;
 const fs::path kGolden = fs::path(EQUISWEEP_SOURCE_DIR) / "tests/golden/hf";
 
 class Parity : public ::testing::TestWithParam<const char*> {};
+
+/// Runs verify_parity() with the plain form of every operation.
+ParityReport verify_reference(const fs::path& folder) {
+  const Kernels before = kernels();
+  set_kernels(Kernels::reference);
+  const auto report = verify_parity(folder);
+  set_kernels(before);
+  return report;
+}
+
+TEST_P(Parity, AgreesWithTransformersWithReferenceKernelsToo) {
+  const auto report = verify_reference(kGolden / GetParam());
+  EXPECT_TRUE(report.ok()) << to_string(report);
+}
 
 // Logits, hidden states, loss and the gradient of every weight, in fp64 and fp32, within the bounds of verify.h.
 TEST_P(Parity, AgreesWithTransformers) {

@@ -36,8 +36,8 @@ class WithThreads {
   int before_;
 };
 
-/// Banks [K, ..., m, n] as weights lie in memory: rows; columns; heads of an output projection; gate and up in turns; rows of
-/// a matrix that is large enough for several pieces.
+/// Banks [K, ..., m, n] as weights lie in memory: rows; columns; heads of an output projection; gate and up in turns; rows
+/// of a matrix that is large enough for several pieces.
 struct BankLayout {
   const char* name;
   std::vector<std::int64_t> stored, order;  ///< blocks = stored permuted
@@ -247,8 +247,8 @@ void expect_same_on_every_set() {
     set->divide(data(s), T(7), T(0.3), data(d), n);
     const at::Tensor scalars = at::tensor({set->squares(data(s), n), set->dot(data(s), data(w), n)}, at::kDouble);
     EXPECT_LT(relative_error(scalars[0], s.to(at::kDouble).square().sum()), 1e-15);
-    results.push_back(at::cat({g.to(at::kDouble), m.to(at::kDouble), v.to(at::kDouble), w.to(at::kDouble),
-                               s.to(at::kDouble), d.to(at::kDouble), sums, scalars, narrow.to(at::kDouble)}));
+    results.push_back(at::cat({g.to(at::kDouble), m.to(at::kDouble), v.to(at::kDouble), w.to(at::kDouble), s.to(at::kDouble),
+                               d.to(at::kDouble), sums, scalars, narrow.to(at::kDouble)}));
   }
   for (std::size_t i = 1; i < results.size(); ++i) EXPECT_TRUE(same_bits(results[i], results[0])) << i;
 }
