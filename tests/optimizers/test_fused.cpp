@@ -111,8 +111,15 @@ double bound(const json& options, at::ScalarType dtype) {
   const bool polar = options.contains("polar");
   const at::ScalarType narrow = narrowest(options);
   if (narrow == at::kBFloat16) return 5e-2;
-  if (dtype == at::kFloat || narrow == at::kFloat) return polar ? 2e-3 : 2e-6;
+  const bool inverse_root = polar && options.at("polar").at("method") == "inv_sqrt";  // of a matrix that may have rank one
+  if (dtype == at::kFloat || narrow == at::kFloat) return inverse_root ? 2e-2 : polar ? 2e-3 : 2e-6;
   return polar ? 1e-10 : 1e-14;
+}
+
+/// What the large banks are for lies before and after the products: one variant, and centring, show it.
+bool too_slow(const json& options, const BankLayout& layout) {
+  return std::string(layout.name).starts_with("large") && options != variants_of(options.at("rule"))[0] &&
+         !(options.value("centered", false) && !options.contains("polar"));
 }
 
 class FusedSteps : public ::testing::TestWithParam<std::string> {};
@@ -127,9 +134,7 @@ INSTANTIATE_TEST_SUITE_P(Table, FusedSteps, ::testing::ValuesIn([] {
 TEST_P(FusedSteps, AreTheDefinitionUpToTheOrderOfRoundings) {
   for (const json& options : variants_of(GetParam()))
     for (const BankLayout& layout : kLayouts) {
-      const std::string method = options.contains("polar") ? options.at("polar").at("method") : "";
-      // what the large ones are for lies before and after the products
-      if (std::string(layout.name).starts_with("large") && method != "" && options != variants_of(GetParam())[0]) continue;
+      if (too_slow(options, layout)) continue;
       for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
         SCOPED_TRACE(::testing::Message() << options << layout.name << dtype);
         const Result ours = run(options, layout, dtype, false), whole = run(options, layout, dtype, true);
@@ -137,7 +142,10 @@ TEST_P(FusedSteps, AreTheDefinitionUpToTheOrderOfRoundings) {
         const Result defined = run(options, layout, dtype, false);
         EXPECT_TRUE(run(options, layout, dtype, true).weights.empty()) << "the definition has no step in one pass";
         EXPECT_LE(distance(ours.directions, defined.directions), bound(options, dtype));
-        EXPECT_LE(distance(ours.state, defined.state), dtype == at::kDouble ? 1e-15 : 2e-7);
+        const bool averages_factors = options.value("polar_first", false);
+        EXPECT_LE(distance(ours.state, defined.state), averages_factors       ? bound(options, dtype)
+                                                       : dtype == at::kDouble ? 1e-15
+                                                                              : 1e-6);
         if (whole.weights.empty()) continue;  // the rule has its definition alone
         EXPECT_LE(distance(whole.weights, defined.weights), bound(options, dtype));
       }
@@ -147,6 +155,7 @@ TEST_P(FusedSteps, AreTheDefinitionUpToTheOrderOfRoundings) {
 TEST_P(FusedSteps, AreOneStepOnEveryNumberOfThreads) {
   for (const json& options : variants_of(GetParam()))
     for (const BankLayout& layout : kLayouts) {
+      if (too_slow(options, layout)) continue;
       if (options.contains("polar") && std::string(layout.name).starts_with("large")) continue;  // a product on two threads
       SCOPED_TRACE(::testing::Message() << options << layout.name);
       Result one, two;
@@ -170,6 +179,7 @@ std::vector<Param> zoo(at::ScalarType dtype) {
   };
   add("embedding", Role::embedding, {}, {70, 12});
   add("lm_head", Role::lm_head, {}, {70, 12});
+  add("router", Role::router, {}, {5, 12});
   add("gate.0", Role::mlp_gate, {}, {18, 12});
   add("gate.1", Role::mlp_gate, {}, {18, 12});
   add("down.0", Role::mlp_down, {}, {12, 18});
@@ -193,10 +203,13 @@ TEST_P(FusedSteps, EndInTheSameBitsWhetherSomeoneLooksOrNot) {
     for (const at::ScalarType dtype : {at::kDouble, at::kFloat, at::kBFloat16}) {
       json options = variant;
       if (!options.value("constrained", false)) options["weight_decay"] = 0.1;
+      const json variant_with_decay = options;
+      if (options.contains("centered")) options["centered"] = false;  // which only logits allow
       const json stack = {{"default", entry("adamw", {{"weight_decay", 0.1}})},
                           {"matrix", options},
                           {"embedding", options},
-                          {"lm_head", options},
+                          {"lm_head", variant_with_decay},
+                          {"router", variant_with_decay},
                           {"experts", options}};
       std::vector<Param> plain = zoo(dtype), watched = zoo(dtype);
       Optimizer alone(plain, stack), observed(watched, stack);
