@@ -1,13 +1,8 @@
 #include "analysis/audit/audit.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
-#include <atomic>
-#include <exception>
-#include <mutex>
-#include <thread>
-
+#include "analysis/audit/parallel.h"
 #include "analysis/audit/probes.h"
 
 namespace equisweep {
@@ -41,36 +36,18 @@ std::vector<Finding> audit_subject(const AuditSubject& subject, const std::vecto
 }
 
 std::vector<Finding> audit(const std::vector<AuditSubject>& subjects, const AuditOptions& options) {
-  // Each subject in each precision is a task of one thread; products are single-threaded, so that the bits do not depend on
-  // the number of threads.
-  const int threads_before = at::get_num_threads();
-  at::set_num_threads(1);
+  std::vector<std::vector<Stage>> stages(options.precisions.size());
+  parallel_for_each(stages.size(), options.threads,
+                    [&](std::size_t i) { stages[i] = make_stages(options.precisions[i], options); });
   std::vector<std::vector<Finding>> results(subjects.size() * options.precisions.size());
-  std::exception_ptr error;
-  std::mutex error_mutex;
-  for (std::size_t p = 0; p < options.precisions.size(); ++p) {
-    const at::ScalarType dtype = options.precisions[p];
-    const std::vector<Stage> stages = make_stages(dtype, options);
-    std::atomic<std::size_t> next = 0;
-    const auto work = [&] {
-      at::set_num_threads(1);
-      for (std::size_t i = next++; i < subjects.size(); i = next++) try {
-          std::vector<Finding>& result = results[p * subjects.size() + i];
-          result = audit_subject(subjects[i], stages);
-          if (subjects[i].through_views)
-            for (Finding& finding : audit_views(subjects[i], dtype, options)) result.push_back(std::move(finding));
-          for (Finding& finding : result) finding.must_decide = first_cast(subjects[i], dtype) <= unit_roundoff(at::kFloat);
-        } catch (...) {
-          const std::lock_guard lock(error_mutex);
-          error = std::current_exception();
-        }
-    };
-    std::vector<std::jthread> others;
-    for (std::int64_t i = 1; i < options.threads; ++i) others.emplace_back(work);
-    work();
-  }
-  at::set_num_threads(threads_before);
-  if (error) std::rethrow_exception(error);
+  parallel_for_each(results.size(), options.threads, [&](std::size_t i) {
+    const AuditSubject& subject = subjects[i % subjects.size()];
+    const at::ScalarType dtype = options.precisions[i / subjects.size()];
+    results[i] = audit_subject(subject, stages[i / subjects.size()]);
+    if (subject.through_views)
+      for (Finding& finding : audit_views(subject, dtype, options)) results[i].push_back(std::move(finding));
+    for (Finding& finding : results[i]) finding.must_decide = first_cast(subject, dtype) <= unit_roundoff(at::kFloat);
+  });
   std::vector<Finding> findings;
   for (auto& result : results)
     for (Finding& finding : result) findings.push_back(std::move(finding));

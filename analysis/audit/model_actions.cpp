@@ -107,25 +107,23 @@ at::Tensor for_query_heads(const at::Tensor& blocks, const ModelShape& s) {
   return at::block_diag(parts);
 }
 
-Drawn value_rotation(const ModelShape& s, std::uint64_t seed) {
+/// Each key/value head's basis changed by a matrix of its own, on one side of the attention and the other.
+Drawn rotated_heads(const ModelShape& s, std::uint64_t seed, Space of_key_value_heads, Space of_query_heads,
+                    at::Tensor (*draw)(std::int64_t heads, std::int64_t width, std::uint64_t seed)) {
   ModelElement g;
   for (std::int64_t layer = 0; layer < s.layers; ++layer) {
-    const at::Tensor r = block_orthogonal(s.kv_heads, s.head_dim, seed_of_layer(seed, layer));
-    g.on[{layer, Space::value}] = {r, Group::orthogonal};
-    g.on[{layer, Space::output}] = {for_query_heads(r, s), Group::orthogonal};
+    const at::Tensor r = draw(s.kv_heads, s.head_dim, seed_of_layer(seed, layer));
+    g.on[{layer, of_key_value_heads}] = {r, Group::orthogonal};
+    g.on[{layer, of_query_heads}] = {for_query_heads(r, s), Group::orthogonal};
   }
   return g;
 }
 
-Drawn torus(const ModelShape& s, std::uint64_t seed) {
-  ModelElement g;
-  for (std::int64_t layer = 0; layer < s.layers; ++layer) {
-    const at::Tensor r = rope_torus(s.kv_heads, s.head_dim, seed_of_layer(seed, layer));
-    g.on[{layer, Space::key}] = {r, Group::orthogonal};
-    g.on[{layer, Space::query}] = {for_query_heads(r, s), Group::orthogonal};
-  }
-  return g;
+Drawn value_rotation(const ModelShape& s, std::uint64_t seed) {
+  return rotated_heads(s, seed, Space::value, Space::output, block_orthogonal);
 }
+
+Drawn torus(const ModelShape& s, std::uint64_t seed) { return rotated_heads(s, seed, Space::key, Space::query, rope_torus); }
 
 Drawn residual(const ModelShape& s, std::uint64_t seed) {
   ModelElement g;

@@ -1,18 +1,14 @@
 #include "analysis/audit/model_audit.h"
 
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
-#include <exception>
 #include <map>
-#include <mutex>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "analysis/audit/model_breaks.h"
+#include "analysis/audit/parallel.h"
 #include "core/rng.h"
 
 namespace equisweep {
@@ -215,36 +211,19 @@ std::vector<std::pair<std::string_view, std::string_view>> model_columns() {
 
 ModelReport audit_models(const std::vector<AuditedModel>& models, const std::vector<ModelSubject>& subjects,
                          const ModelAuditOptions& options) {
-  const int threads_before = at::get_num_threads();
   // A task is a subject on an architecture, or the breaks of an architecture, which come first.
   const std::size_t per_model = subjects.size() + 1;
   std::vector<std::vector<ModelFinding>> found(models.size() * per_model);
   std::vector<std::vector<ModelBreak>> breaks(models.size());
-  std::exception_ptr error;
-  std::mutex error_mutex;
-  std::atomic<std::size_t> next = 0;
-  const auto work = [&] {
-    at::set_num_threads(1);
-    for (std::size_t i = next++; i < found.size(); i = next++) try {
-        const AuditedModel& model = models[i / per_model];
-        if (i % per_model == 0) {
-          breaks[i / per_model] = demonstrate_breaks(model, subjects, options);
-        } else {
-          SubjectAudit audit(model, subjects[i % per_model - 1], options);
-          if (audit.applies()) found[i] = audit.run();
-        }
-      } catch (...) {
-        const std::lock_guard lock(error_mutex);
-        error = std::current_exception();
-      }
-  };
-  {
-    std::vector<std::jthread> others;
-    for (std::int64_t i = 1; i < options.threads; ++i) others.emplace_back(work);
-    work();
-  }
-  at::set_num_threads(threads_before);
-  if (error) std::rethrow_exception(error);
+  parallel_for_each(found.size(), options.threads, [&](std::size_t i) {
+    const AuditedModel& model = models[i / per_model];
+    if (i % per_model == 0) {
+      breaks[i / per_model] = demonstrate_breaks(model, subjects, options);
+    } else {
+      SubjectAudit audit(model, subjects[i % per_model - 1], options);
+      if (audit.applies()) found[i] = audit.run();
+    }
+  });
   ModelReport report;
   for (auto& part : found) std::move(part.begin(), part.end(), std::back_inserter(report.findings));
   for (auto& part : breaks) std::move(part.begin(), part.end(), std::back_inserter(report.breaks));
