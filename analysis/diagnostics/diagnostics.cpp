@@ -59,6 +59,7 @@ std::span<const DiagnosticInfo> diagnostics() {
       {.name = "equivariance",
        .summary = "audits one block in turn on the gradients of the run, to equivariance",
        .fields = {interval,
+                  count("gradients", "5", "last gradients of an interval that an audit follows from zero; 0: all of it", 0),
                   {.name = "blocks",
                    .kind = name_list,
                    .default_json = "[]",

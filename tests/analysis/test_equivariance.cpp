@@ -108,7 +108,7 @@ TEST_F(EquivarianceDiagnostic, TakesBlocksInTurnAndJudgesThem) {
   EXPECT_EQ(rows[2].block, 4);
   for (const Row& row : rows) {
     EXPECT_EQ(row.step % 8, 0);
-    EXPECT_EQ(row.gradients, kAuditWindow);
+    EXPECT_EQ(row.gradients, 5);
     EXPECT_EQ(row.claimed, 1);
     EXPECT_EQ(row.group, to_string(RowNorm().symmetry()));
     EXPECT_EQ(row.verdict, "holds");
@@ -174,22 +174,30 @@ TEST_F(EquivarianceDiagnostic, BeginsAnewAfterAResume) {
   EXPECT_EQ(rows[1].error, whole[1].error);
 }
 
-TEST(EquivarianceElements, AreElementsOfTheirGroup) {
-  at::Generator generator = at::detail::createCPUGenerator(4);
-  for (const std::int64_t n : {1, 2, 5, 8}) {
-    for (const Group group : {Group::permutation, Group::signed_permutation, Group::orthogonal}) {
-      const at::Tensor g = act_along(group, at::eye(n, at::kDouble), -2, 9);
-      EXPECT_TRUE(at::allclose(at::matmul(g, g.mT()), at::eye(n, at::kDouble), 0, 1e-14));
-      const std::int64_t entries = g.ne(0).sum().item<std::int64_t>();
-      EXPECT_TRUE(group == Group::orthogonal ? n < 3 || entries > n : entries == n) << n;
-      EXPECT_TRUE(group != Group::permutation || at::equal(g.abs(), g));
-      // The same element on both axes, and on every matrix of a batch.
-      const at::Tensor x = at::randn({3, n, 4}, generator, at::TensorOptions(at::kDouble));
-      EXPECT_TRUE(at::allclose(act_along(group, x, -2, 9), at::matmul(g, x), 0, 1e-14));
-      EXPECT_TRUE(at::allclose(act_along(group, x.mT(), -1, 9), at::matmul(g, x).mT(), 0, 1e-14));
-      EXPECT_EQ(n > 5 && at::equal(g, act_along(group, at::eye(n, at::kDouble), -2, 10)), false);
+TEST_F(EquivarianceDiagnostic, FollowsTheLastGradientsOfAnIntervalOrAllOfThem) {
+  const auto gradients = [&](const nlohmann::json& given) {
+    std::vector<std::int64_t> result;
+    for (const Row& row : observe(RowNorm(), given, 24)) {
+      EXPECT_EQ(row.verdict, "holds");
+      result.push_back(row.gradients);
     }
-  }
+    return result;
+  };
+  using ::testing::ElementsAre;
+  EXPECT_THAT(gradients({{"every", 8}, {"gradients", 0}}), ElementsAre(8, 8, 8));
+  EXPECT_THAT(gradients({{"every", 8}, {"gradients", 3}}), ElementsAre(3, 3, 3));
+  EXPECT_THAT(gradients({{"every", 8}, {"gradients", 100}}), ElementsAre(8, 8, 8));
+  EXPECT_THAT(gradients({{"every", 1}, {"gradients", 0}}), ::testing::SizeIs(24));
+}
+
+TEST_F(EquivarianceDiagnostic, TheFirstRowAfterAResumeSaysWhatItRestsOn) {
+  const auto rows = observe(RowNorm(), {{"every", 8}, {"gradients", 0}}, 16, at::kFloat, /*from=*/4);
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0].gradients, 5);  // steps 4 to 8
+  EXPECT_EQ(rows[1].gradients, 8);
+  const auto whole = observe(RowNorm(), {{"every", 8}, {"gradients", 0}}, 16);
+  EXPECT_EQ(rows[1].error, whole[1].error);
+  EXPECT_NE(rows[0].error, whole[0].error);
 }
 
 }  // namespace test_equivariance
