@@ -1,7 +1,9 @@
 #include "analysis/audit/record.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "core/database.h"
@@ -91,7 +93,121 @@ void insert(SQLite::Database& db, const char* sql, const Values&... values) {
   bind_all(statement, 1, values...);
 }
 
+double real_in(const SQLite::Column& column) {
+  return column.isNull() ? std::numeric_limits<double>::quiet_NaN() : column.getDouble();
+}
+
+Verdict verdict_from(const std::string& name) {
+  for (const Verdict verdict : {Verdict::exact, Verdict::holds, Verdict::undecided, Verdict::inspect, Verdict::broken})
+    if (name_of(verdict) == name) return verdict;
+  throw SQLite::Exception("'" + name + "' is no verdict of an audit");
+}
+
+/// Head and number of the newest audit with rows in `table`.
+std::optional<std::pair<std::int64_t, AuditReport>> newest_with(SQLite::Database& db, const char* table) {
+  SQLite::Statement query(db, std::string("SELECT audit, seed, elements, program FROM audits WHERE audit = "
+                                          "(SELECT max(audit) FROM ") +
+                                  table + ")");
+  if (!query.executeStep()) return std::nullopt;
+  AuditReport report;
+  const std::string seed = query.getColumn(1).getString();
+  std::from_chars(seed.data(), seed.data() + seed.size(), report.seed);
+  report.elements = query.getColumn(2).getInt64();
+  report.program = query.getColumn(3).getString();
+  return std::pair{query.getColumn(0).getInt64(), std::move(report)};
+}
+
+void read_rules(SQLite::Database& db, std::int64_t audit, AuditReport& report) {
+  SQLite::Statement cells(
+      db,
+      "SELECT subject, precision, view, action, claimed, verdict, error, floor, ratio, elements, samples, "
+      "decided, worst, note FROM audit_cells WHERE audit = ? ORDER BY subject, precision, view, action");
+  cells.bind(1, audit);
+  while (cells.executeStep()) {
+    Finding& f = report.findings.emplace_back();
+    f.subject = cells.getColumn(0).getString();
+    f.precision = cells.getColumn(1).getString();
+    f.view = cells.getColumn(2).getString();
+    f.column = cells.getColumn(3).getString();
+    f.claimed = cells.getColumn(4).getInt() == 1;
+    f.cell.verdict = verdict_from(cells.getColumn(5).getString());
+    f.cell.error = real_in(cells.getColumn(6));
+    f.cell.floor = real_in(cells.getColumn(7));
+    f.cell.ratio = real_in(cells.getColumn(8));
+    f.cell.elements = cells.getColumn(9).getInt64();
+    f.cell.samples = cells.getColumn(10).getInt64();
+    f.cell.decided = cells.getColumn(11).getInt64();
+    f.cell.worst = cells.getColumn(12).getString();
+    f.note = cells.getColumn(13).getString();
+  }
+  SQLite::Statement controls(db,
+                             "SELECT name, precision, must_hold, as_it_must, verdict, error, floor, ratio, least_error, "
+                             "worst FROM audit_controls WHERE audit = ? ORDER BY name, precision");
+  controls.bind(1, audit);
+  while (controls.executeStep()) {
+    Control& c = report.controls.emplace_back();
+    c.name = controls.getColumn(0).getString();
+    c.precision = controls.getColumn(1).getString();
+    c.must_hold = controls.getColumn(2).getInt() == 1;
+    c.as_it_must = controls.getColumn(3).getInt() == 1;
+    c.cell.verdict = verdict_from(controls.getColumn(4).getString());
+    c.cell.error = real_in(controls.getColumn(5));
+    c.cell.floor = real_in(controls.getColumn(6));
+    c.cell.ratio = real_in(controls.getColumn(7));
+    c.cell.least_error = real_in(controls.getColumn(8));
+    c.cell.worst = controls.getColumn(9).getString();
+  }
+}
+
+void read_models(SQLite::Database& db, std::int64_t audit, AuditReport& report) {
+  SQLite::Statement cells(db,
+                          "SELECT architecture, subject, action, claimed, must_fail, loss_change, error, verdict, floor, "
+                          "ratio, worst FROM audit_models WHERE audit = ? ORDER BY architecture, subject, action");
+  cells.bind(1, audit);
+  while (cells.executeStep()) {
+    ModelFinding& f = report.models.findings.emplace_back();
+    f.architecture = cells.getColumn(0).getString();
+    f.subject = cells.getColumn(1).getString();
+    f.action = cells.getColumn(2).getString();
+    f.claimed = cells.getColumn(3).getInt() == 1;
+    f.must_fail = cells.getColumn(4).getInt() == 1;
+    f.loss_change = real_in(cells.getColumn(5));
+    f.error = real_in(cells.getColumn(6));
+    f.cell.verdict = verdict_from(cells.getColumn(7).getString());
+    f.cell.floor = real_in(cells.getColumn(8));
+    f.cell.ratio = real_in(cells.getColumn(9));
+    f.cell.worst = cells.getColumn(10).getString();
+  }
+  SQLite::Statement breaks(db,
+                           "SELECT architecture, action, condition, in_training, change, as_it_must FROM audit_breaks "
+                           "WHERE audit = ? ORDER BY architecture, action, condition");
+  breaks.bind(1, audit);
+  while (breaks.executeStep()) {
+    ModelBreak& b = report.models.breaks.emplace_back();
+    b.architecture = breaks.getColumn(0).getString();
+    b.action = breaks.getColumn(1).getString();
+    b.condition = breaks.getColumn(2).getString();
+    b.in_training = breaks.getColumn(3).getInt() == 1;
+    b.change = real_in(breaks.getColumn(4));
+    b.as_it_must = breaks.getColumn(5).getInt() == 1;
+  }
+}
+
 }  // namespace
+
+StoredAudits read_newest_audits(SQLite::Database& db) {
+  StoredAudits stored;
+  if (!db.tableExists("audits")) return stored;
+  if (auto rules = newest_with(db, "audit_cells")) {
+    read_rules(db, rules->first, rules->second);
+    stored.rules = std::move(rules->second);
+  }
+  if (auto models = newest_with(db, "audit_models")) {
+    read_models(db, models->first, models->second);
+    stored.models = std::move(models->second);
+  }
+  return stored;
+}
 
 bool AuditReport::passed() const {
   return std::none_of(findings.begin(), findings.end(), [](const Finding& finding) { return finding.failed(); }) &&

@@ -3,11 +3,16 @@
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "analysis/audit/controls.h"
 #include "analysis/audit/model_audit.h"
+
+namespace SQLite {
+class Database;
+}
 
 namespace equisweep {
 
@@ -27,7 +32,15 @@ struct AuditReport {
 nlohmann::json to_json(const AuditReport& report);
 
 /// Adds one row to `audits` and one a cell, control, model cell and condition to `audit_cells`, `audit_controls`,
-/// `audit_models` and `audit_breaks`, in one transaction; the tables are made where they are missing. `file` is a database of equisweep, or is made. Throws DatabaseError.
+/// `audit_models` and `audit_breaks`, in one transaction; the tables are made where they are missing. `file` is a database
+/// of equisweep, or is made. Throws DatabaseError.
 void write_database(const AuditReport& report, const std::filesystem::path& file);
+
+/// The newest audit of rules in a database, and the newest of models, which may be the same; nothing where there is neither.
+/// What is not stored keeps its default: Finding::must_decide, and of model cells the error of the worst weight.
+struct StoredAudits {
+  std::optional<AuditReport> rules, models;
+};
+StoredAudits read_newest_audits(SQLite::Database& db);
 
 }  // namespace equisweep

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "analysis/audit/shown.h"
 #include "core/atomic_file.h"
 #include "equisweep_version.h"
 #include "sweeps/cli/audit.h"
@@ -32,10 +33,7 @@ void audit_rules(const AuditCommandOptions& options, std::int64_t threads, Audit
   report.controls = run_controls(
       {default_rule("adamw"), default_rule("sgd"), default_rule("muon"), default_rule("row_norm")}, subjects, audit_options);
   for (const std::string& precision : options.precisions) print_matrix(report, precision);
-  fmt::print(
-      "=      bitwise equal            1.3    holds: error / rounding floor, below 5     ?  rounding decides every sample\n"
-      "x0.52  not claimed, error 52%   (1.3)  holds without being claimed                .  does not apply, or no "
-      "claim\n\n");
+  fmt::print("{}\n\n", kCellLegend);
   print_views(report);
   print_controls(report);
 }
@@ -47,10 +45,7 @@ void audit_whole_models(const AuditCommandOptions& options, std::int64_t threads
   audit_options.threads = threads;
   report.models = audit_models(audited_models(options.models), model_subjects(options.rules), audit_options);
   print_models(report.models);
-  fmt::print(
-      "=      bitwise equal                        1.3    holds: error / rounding floor, below 5    X0.52  must fail, and "
-      "does\nx0.52  not claimed, error 52% of the way   (1.3)  holds without being claimed               .      the "
-      "architecture has no such part\n\n");
+  fmt::print("{}\n\n", kModelCellLegend);
 }
 
 template <class Row>

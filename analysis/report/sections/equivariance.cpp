@@ -71,48 +71,57 @@ void add_audits(const ReportData& data, const CellRecord& cell, std::map<AuditKe
   }
 }
 
+/// "rows.orthogonal" for that rung, and "claimed" for what each rule claims.
+std::string kind_of(const std::string& group) {
+  return group.starts_with("rows.") || group.starts_with("features.") ? group : "claimed";
+}
+
 Figure violation_figure(const ReportData& data, std::size_t model, const std::map<AuditKey, Audits>& all) {
   const std::string name = visible(data.models[model]);
-  Figure figure{.id = "equivariance-" + file_stem(data.models[model]),
-                .title = "Equivariance error of the updates on " + name,
-                .caption = name +
-                           ": relative equivariance error of each audit, by role, on a logarithmic axis. Dashed: the "
-                           "highest rounding floor of the role, that is what the arithmetic alone would show.",
-                .alternative = {},
-                .columns = 3,
-                .show_key = true,
-                .data = {.id = {},
-                         .caption = {},
-                         .columns = {{"Stack", false, "stack"},
-                                     {"Role", false, "role"},
-                                     {"Group", false, "group"},
-                                     {"step", true, "step"},
-                                     {"error", true, "relative_error"},
-                                     {"floor", true, "floor"}},
-                         .rows = {},
-                         .notes = {}}};
-  std::vector<std::string> roles;
-  for (const auto& [key, audits] : all) {
-    if (std::find(roles.begin(), roles.end(), key.role) == roles.end()) roles.push_back(key.role);
-  }
-  for (const std::string& role : roles) {
-    Plot plot{.title = role, .x_label = "steps", .y_label = {}, .log_y = true};
+  // Several groups are compared with each other; where there is one, the roles are.
+  std::vector<std::string> kinds, roles;
+  const auto remember = [](std::vector<std::string>& names, const std::string& one) {
+    if (std::find(names.begin(), names.end(), one) == names.end()) names.push_back(one);
+  };
+  for (const auto& [key, audits] : all) remember(kinds, kind_of(key.group)), remember(roles, key.role);
+  const bool by_group = kinds.size() > 1;
+  Figure figure{
+      .id = "equivariance-" + file_stem(data.models[model]),
+      .title = "Equivariance error of the updates on " + name,
+      .caption = fmt::format("{}: relative equivariance error of each audit, by {}, on a logarithmic axis. Dashed: "
+                             "the highest rounding floor of the {}, that is what the arithmetic alone would show.",
+                             name, by_group ? "group" : "role", by_group ? "group" : "role"),
+      .alternative = {},
+      .columns = 3,
+      .show_key = true,
+      .data = {.id = {},
+               .caption = {},
+               .columns = {{"Stack", false, "stack"},
+                           {"Role", false, "role"},
+                           {"Group", false, "group"},
+                           {"step", true, "step"},
+                           {"error", true, "relative_error"},
+                           {"floor", true, "floor"}},
+               .rows = {},
+               .notes = {}}};
+  for (const std::string& panel : by_group ? kinds : roles) {
+    Plot plot{.title = panel, .x_label = "steps", .y_label = {}, .log_y = true};
     double floor = 0, worst = 0;
     for (const auto& [key, audits] : all) {
-      if (key.role != role) continue;
+      if ((by_group ? kind_of(key.group) : key.role) != panel) continue;
       plot.series.push_back(
           {.kind = Series::Kind::points, .label = {}, .stack = static_cast<int>(key.stack), .points = audits.points});
       for (std::size_t i = 0; i < audits.points.size(); ++i) {
         if (std::isfinite(audits.floors[i])) floor = std::max(floor, audits.floors[i]);
         worst = std::max(worst, audits.points[i].y);
-        figure.data.rows.push_back({text(data.stacks[key.stack]), text(role), text(key.group),
+        figure.data.rows.push_back({text(data.stacks[key.stack]), text(key.role), text(key.group),
                                     count(static_cast<std::int64_t>(audits.points[i].x)), number(audits.errors[i], 12),
                                     number(audits.floors[i], 12)});
       }
     }
     if (floor > 0) plot.level = Plot::Level{floor, ""};
     figure.alternative +=
-        fmt::format("{}{}: at most {}.", figure.alternative.empty() ? "" : " ", visible(role), significant(worst));
+        fmt::format("{}{}: at most {}.", figure.alternative.empty() ? "" : " ", visible(panel), significant(worst));
     figure.plots.push_back(std::move(plot));
   }
   return figure;
@@ -172,11 +181,14 @@ Content equivariance_section(const SectionInput& input) {
     }
     content.emplace_back(violation_figure(data, model, all));
   }
-  if (table.rows.empty())
-    return {
+  if (table.rows.empty()) {
+    content.emplace_back(
         Paragraph{"No audits during training were recorded; switch them on with `log: {equivariance: {every: 50}}` in the "
-                  "sweep file."}};
-  content.insert(content.begin(), std::move(table));
+                  "sweep file."});
+  } else {
+    content.insert(content.begin(), std::move(table));
+  }
+  for (Block& block : audit_tables(data)) content.push_back(std::move(block));
   return content;
 }
 
