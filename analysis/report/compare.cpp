@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 
 namespace equisweep {
@@ -13,10 +14,10 @@ std::vector<double> values(const std::map<std::int64_t, double>& by_seed) {
   return out;
 }
 
-StackResult result_of(const Arm& arm, const Arm* baseline) {
+StackResult result_of(const Arm& arm, const Arm* baseline, const IntervalMethod& intervals) {
   StackResult result{.arm = &arm, .baseline = baseline};
   const auto losses = finite_losses(arm.chosen());
-  result.loss = interval_of(values(losses));
+  result.loss = interval_of(values(losses), intervals);
   result.comparison.t = result.comparison.df = result.comparison.p = kNan;
   result.comparison.difference = {.mean = kNan, .half_width = kNan, .n = 0, .sd = kNan};
   result.detectable = result.adjusted_p = kNan;
@@ -30,7 +31,7 @@ StackResult result_of(const Arm& arm, const Arm* baseline) {
   } else if (base.empty()) {
     result.why = "no run of the baseline has ended with a finite loss";
   } else {
-    result.comparison = compare_points(losses, base);
+    result.comparison = compare_points(losses, base, intervals);
     const std::vector<std::vector<double>> samples = {values(losses), values(base)};
     result.detectable = smallest_detectable_difference(pooled_sd(samples), result.comparison.difference.n);
     const MeanCurve base_curve = mean_curve(baseline->chosen());
@@ -52,7 +53,8 @@ StackResult result_of(const Arm& arm, const Arm* baseline) {
 
 }  // namespace
 
-Comparison compare_points(const std::map<std::int64_t, double>& stack, const std::map<std::int64_t, double>& baseline) {
+Comparison compare_points(const std::map<std::int64_t, double>& stack, const std::map<std::int64_t, double>& baseline,
+                          const IntervalMethod& intervals) {
   std::vector<double> first, second;
   for (const auto& [seed, loss] : stack) {
     if (const auto other = baseline.find(seed); other != baseline.end()) {
@@ -61,8 +63,17 @@ Comparison compare_points(const std::map<std::int64_t, double>& stack, const std
     }
   }
   const bool few = std::min(stack.size(), baseline.size()) < 2;
-  if (first.size() >= 2 || (few && first.size() == 1)) return paired_difference(first, second);
-  return welch_difference(values(stack), values(baseline));
+  const bool paired = first.size() >= 2 || (few && first.size() == 1);
+  if (!paired) first = values(stack), second = values(baseline);
+  Comparison result = paired ? paired_difference(first, second) : welch_difference(first, second);
+  if (!intervals.bootstrap()) return result;
+  if (paired) {
+    std::transform(first.begin(), first.end(), second.begin(), first.begin(), std::minus<>());
+    result.difference = interval_of(first, intervals);
+  } else {
+    result.difference = with_bounds(result.difference, bootstrap_difference(first, second, intervals));
+  }
+  return result;
 }
 
 Outcome outcome_of(const Comparison& comparison, double adjusted_p) {
@@ -111,7 +122,7 @@ std::optional<Reached> first_reach(const MeanCurve& curve, double target) {
 std::vector<StackResult> compare(const ReportData& data) {
   std::vector<StackResult> results;
   for (const Arm& arm : data.arms) {
-    if (data.baseline != arm.stack) results.push_back(result_of(arm, data.baseline_arm(arm.model)));
+    if (data.baseline != arm.stack) results.push_back(result_of(arm, data.baseline_arm(arm.model), data.intervals));
   }
   std::vector<double> p;
   for (const StackResult& result : results) p.push_back(result.why.empty() ? result.comparison.p : kNan);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "analysis/report/data.h"
+#include "analysis/statistics/bootstrap.h"
 #include "analysis/statistics/statistics.h"
 
 namespace equisweep {
@@ -30,8 +31,9 @@ struct Reached {
 std::optional<Reached> first_reach(const MeanCurve& curve, double target);
 
 /// Final losses by seed, the first minus the second: paired where at least two seeds (or the only one) are common, Welch
-/// otherwise.
-Comparison compare_points(const std::map<std::int64_t, double>& first, const std::map<std::int64_t, double>& second);
+/// otherwise. The test is Student's or Welch's whatever makes the interval.
+Comparison compare_points(const std::map<std::int64_t, double>& first, const std::map<std::int64_t, double>& second,
+                          const IntervalMethod& intervals = {});
 
 enum class Outcome { better, worse, indistinguishable, no_claim };
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "analysis/statistics/bootstrap.h"
 #include "analysis/statistics/statistics.h"
 #include "core/run_state.h"
 #include "core/run_store.h"
@@ -73,6 +74,7 @@ class ReportData {
   std::optional<std::size_t> baseline;           ///< index of the stack marked so
   std::vector<std::unique_ptr<RunRecord>> runs;  ///< of cells that are not retired, in the order of the plan
   std::vector<CellRecord> cells;
+  IntervalMethod intervals = {};  ///< of losses and of their differences; what the report was asked for
   /// Models x stacks, in order; only those with cells. In a sweep that tunes, these are the runs on fresh seeds that confirm
   /// a chosen point: claims rest on them alone.
   std::vector<Arm> arms;

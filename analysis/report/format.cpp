@@ -55,6 +55,8 @@ std::string p_value(double p) { return p < 1e-4 ? "p < 0.0001" : fmt::format("p 
 
 std::string with_interval(const Interval& i, int decimals) {
   if (std::isnan(i.half_width)) return fixed(i.mean, decimals);
+  if (i.bounds)
+    return fmt::format("{} ({} to {})", fixed(i.mean, decimals), fixed(i.low(), decimals), fixed(i.high(), decimals));
   return fixed(i.mean, decimals) + " ± " + fixed(i.half_width, decimals);
 }
 
@@ -73,5 +75,18 @@ Value number(double x, int decimals) {
   return {.shown = fixed(x, decimals), .value = x};
 }
 Value nothing() { return {.shown = kDash, .value = std::monostate{}}; }
+Value interval_value(const Interval& i, int decimals) {
+  Value value = number(i.half_width, decimals);
+  if (i.bounds && !std::isnan(i.half_width))
+    value.shown = fmt::format("{} to {}", fixed(i.low(), decimals), fixed(i.high(), decimals));
+  return value;
+}
+
+std::string interval_title(const IntervalMethod& method) { return method.bootstrap() ? "95% interval" : "± 95%"; }
+
+std::string interval_name(const IntervalMethod& method) {
+  if (!method.bootstrap()) return "95% t interval";
+  return fmt::format("95% bootstrap interval (BCa, {} resamples, seed {})", method.resamples, method.seed);
+}
 
 }  // namespace equisweep

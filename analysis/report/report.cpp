@@ -138,7 +138,8 @@ void require_real_folder(const fs::path& folder) {
 }  // namespace
 
 void write_report(const fs::path& sweep_db, const fs::path& out, const ReportOptions& options) {
-  const ReportData data(sweep_db);
+  ReportData data(sweep_db);
+  data.intervals = options.intervals;
   const std::vector<StackResult> results = compare(data);
   const nlohmann::json title = data.setting("title");
   Document document{.title = title.is_string() ? title.get<std::string>() : data.name(),
@@ -202,8 +203,9 @@ std::vector<std::string> report_objections(const fs::path& sweep_db) {
   return lines;
 }
 
-std::string report_summary(const fs::path& sweep_db, std::size_t width) {
-  const ReportData data(sweep_db);
+std::string report_summary(const fs::path& sweep_db, std::size_t width, const IntervalMethod& intervals) {
+  ReportData data(sweep_db);
+  data.intervals = intervals;
   const std::vector<StackResult> results = compare(data);
   const SectionInput input{data, results};
   std::string out;

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "analysis/statistics/bootstrap.h"
+
 namespace equisweep {
 
 enum class ReportFormat { html, markdown, csv, latex };
@@ -13,6 +15,7 @@ enum class ReportFormat { html, markdown, csv, latex };
 struct ReportOptions {
   std::set<ReportFormat> formats = {ReportFormat::html, ReportFormat::markdown, ReportFormat::csv, ReportFormat::latex};
   bool figures = true;  ///< off: no gnuplot is run, and the figures' data are tables only
+  IntervalMethod intervals = {};  ///< of losses and of their differences
 };
 
 /// Writes the report of `sweep_db` into the folder `out`, which is made if missing: index.html (self-contained), report.md,
@@ -29,6 +32,7 @@ void write_report(const std::filesystem::path& sweep_db, const std::filesystem::
 std::vector<std::string> report_objections(const std::filesystem::path& sweep_db);
 
 /// The verdict and the main table as plain text for a terminal, `width` columns wide.
-std::string report_summary(const std::filesystem::path& sweep_db, std::size_t width = 100);
+std::string report_summary(const std::filesystem::path& sweep_db, std::size_t width = 100,
+                           const IntervalMethod& intervals = {});
 
 }  // namespace equisweep

@@ -19,6 +19,10 @@ inline constexpr double kInfinity = std::numeric_limits<double>::infinity();
 inline constexpr double kAlpha = 0.05;  ///< two-sided level of every interval and test
 inline constexpr double kPower = 0.8;   ///< of the smallest detectable difference
 
+struct Bounds {
+  double low = kNan, high = kNan;
+};
+
 /// mean +- half_width holds the expectation with probability 1 - alpha:
 /// half_width = t(1 - alpha/2; n - 1) sd / sqrt(n), sd with n - 1. n = 1: sd and half_width are NaN; n = 0: mean too.
 struct Interval {
@@ -26,6 +30,10 @@ struct Interval {
   double half_width = 0;
   std::size_t n = 0;
   double sd = 0;
+  /// Of a bootstrap (bootstrap.h), around which the mean need not be the middle; half_width is then half their distance.
+  std::optional<Bounds> bounds = {};
+  double low() const { return bounds ? bounds->low : mean - half_width; }
+  double high() const { return bounds ? bounds->high : mean + half_width; }
 };
 
 /// The quantile of Student's t with `df` > 0 degrees of freedom (not necessarily an integer) at 0 < p < 1.

@@ -14,6 +14,7 @@ struct ReportCommandOptions {
   std::filesystem::path results, out;
   std::vector<std::string> formats;
   bool strict = false;
+  IntervalMethod intervals;
 };
 
 const std::map<std::string, ReportFormat> kFormats = {{"html", ReportFormat::html},
@@ -27,6 +28,7 @@ ExitCode report(const ReportCommandOptions& options) {
   ReportOptions report_options;
   if (!options.formats.empty()) report_options.formats.clear();
   for (const std::string& format : options.formats) report_options.formats.insert(kFormats.at(format));
+  report_options.intervals = options.intervals;
   if (options.strict) {
     const auto objections = report_objections(folder / "sweep.db");
     for (const std::string& line : objections) fmt::print(stderr, "{}\n", printable(line, 1000));
@@ -36,7 +38,8 @@ ExitCode report(const ReportCommandOptions& options) {
   }
   write_report(folder / "sweep.db", out, report_options);
   const bool page = report_options.formats.contains(ReportFormat::html);
-  fmt::print("{}\n{}\n", report_summary(folder / "sweep.db"), (page ? out / "index.html" : out).string());
+  fmt::print("{}\n{}\n", report_summary(folder / "sweep.db", 100, options.intervals),
+             (page ? out / "index.html" : out).string());
   return ExitCode::ok;
 }
 
@@ -50,7 +53,8 @@ void add_report(CLI::App& program, Action& action) {
                              "  equisweep report demo                    results/demo/report/index.html\n"
                              "  equisweep report results/demo --out demo-report\n"
                              "  equisweep report demo --strict           exit 4 where a claim would not hold\n"
-                             "  equisweep report demo --format latex,csv only tables for a paper, and figures\n");
+                             "  equisweep report demo --format latex,csv only tables for a paper, and figures\n"
+                             "  equisweep report demo --bootstrap 10000  intervals by resampling the seeds\n");
   auto options = std::make_shared<ReportCommandOptions>();
   command->add_option("sweep", options->sweep, "name of a sweep, or its folder")->required();
   command->add_option("--out", options->out, "folder to write; default: report/ in the sweep's folder");
@@ -59,6 +63,12 @@ void add_report(CLI::App& program, Action& action) {
       ->check(CLI::IsMember({"html", "md", "csv", "latex"}));
   command->add_flag("--strict", options->strict,
                     "write nothing and exit 4 if a question of the fairness checklist fails, and say which");
+  CLI::Option* bootstrap =
+      command
+          ->add_option("--bootstrap", options->intervals.resamples,
+                       "intervals of losses by a bootstrap (BCa) of so many resamples, in place of Student's t")
+          ->check(CLI::Range(kMinResamples, kMaxResamples));
+  command->add_option("--bootstrap-seed", options->intervals.seed, "its seed; default: 0")->needs(bootstrap);
   add_results_option(*command, options->results);
   command->callback([&action, options] { action = [options] { return report(*options); }; });
 }

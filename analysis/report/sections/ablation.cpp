@@ -50,7 +50,7 @@ std::vector<Row> rows_of(const ReportData& data, const Arm& full) {
   for (const Arm& arm : data.arms) {
     if (arm.model != full.model || &arm == &full) continue;
     Row row{.arm = &arm, .components = changed_components(own, role_options(data, example(arm)))};
-    row.comparison = compare_points(finite_losses(arm.chosen()), finite_losses(full.chosen()));
+    row.comparison = compare_points(finite_losses(arm.chosen()), finite_losses(full.chosen()), data.intervals);
     if (std::isinf(arm.chosen().mean)) row.why = "a seed diverged or failed";
     if (std::isinf(full.chosen().mean)) row.why = "a seed of the full stack diverged or failed";
     rows.push_back(std::move(row));
@@ -101,7 +101,9 @@ Content ablation_section(const SectionInput& input) {
                           {.title = "Stack", .csv_name = "stack"},
                           {.title = "Components", .numeric = true, .csv_name = "components_changed"},
                           {.title = "Difference", .numeric = true, .csv_name = "difference_nats"},
-                          {.title = "± 95%", .numeric = true, .csv_name = "half_width_nats"},
+                          {.title = interval_title(data.intervals), .numeric = true, .csv_name = "half_width_nats"},
+                          {.title = "low", .numeric = true, .csv_name = "low_nats", .hidden = true},
+                          {.title = "high", .numeric = true, .csv_name = "high_nats", .hidden = true},
                           {.title = "n", .numeric = true, .csv_name = "n"},
                           {.title = "p (Holm)", .numeric = true, .csv_name = "p_holm"},
                           {.title = "Reading", .csv_name = "reading"},
@@ -122,7 +124,7 @@ Content ablation_section(const SectionInput& input) {
       return v;
     };
     const auto losses = finite_losses(full->chosen());
-    table.rows.push_back({text(data.models[full->model]), stack(*full), count(0), nothing(), nothing(),
+    table.rows.push_back({text(data.models[full->model]), stack(*full), count(0), nothing(), nothing(), nothing(), nothing(),
                           count(static_cast<std::int64_t>(losses.size())), nothing(), text("the full stack"),
                           text("mean loss " + fixed(full->chosen().mean, kLossDecimals))});
     table.rows.back()[1].strong = true;
@@ -135,7 +137,8 @@ Content ablation_section(const SectionInput& input) {
       changes.shown = visible(changes_of(row), 600);
       table.rows.push_back({text(data.models[full->model]), stack(*row.arm),
                             count(static_cast<std::int64_t>(count_components(row.components))), difference,
-                            number(d.half_width, kLossDecimals), count(static_cast<std::int64_t>(d.n)),
+                            interval_value(d, kLossDecimals), number(d.low(), kLossDecimals),
+                            number(d.high(), kLossDecimals), count(static_cast<std::int64_t>(d.n)),
                             row.comparison.printable_p() && !std::isnan(p_adjusted)
                                 ? Value{.shown = p_value(p_adjusted).substr(p_adjusted < 1e-4 ? 2 : 4), .value = p_adjusted}
                                 : nothing(),

@@ -45,6 +45,17 @@ Table facts_table(const std::string& id, const std::string& caption, const Facts
   return table;
 }
 
+std::string interval_formula(const IntervalMethod& method) {
+  if (!method.bootstrap()) return "Intervals: mean ± t(0.975; n − 1) · sd / √n over seeds.";
+  return fmt::format(
+      "Intervals of losses and of their differences, as asked for: bias-corrected and accelerated bootstrap (BCa; Efron, "
+      "JASA "
+      "82, 1987) of {} resamples of the seeds, from seed {}; without pairs each side is resampled by itself. Over few seeds "
+      "it is too narrow, so p-values, verdicts and the smallest detectable difference remain Student's. Intervals of step "
+      "times: mean ± t(0.975; n − 1) · sd / √n.",
+      method.resamples, method.seed);
+}
+
 }  // namespace
 
 Content method_section(const SectionInput& input) {
@@ -61,8 +72,8 @@ Content method_section(const SectionInput& input) {
       "without a finite loss counts as +∞.",
       "Choice of the learning rate: for each model and stack the point (lr_scale and the stack's own axes) with the lowest "
       "mean final loss over seeds, ties to the smaller lr_scale. The same rule for every stack.",
-      "Intervals: mean ± t(0.975; n − 1) · sd / √n over seeds. Differences: stack minus baseline, paired by seed where "
-      "seeds are shared, else Welch's t.",
+      interval_formula(data.intervals) +
+          " Differences: stack minus baseline, paired by seed where seeds are shared, else Welch's t.",
       "Several comparisons: p-values are adjusted by Holm's step-down method over all stacks and models of this report; a "
       "difference is called better or worse where the adjusted p is below 0.05.",
       "Smallest detectable difference: (t(0.975; 2n − 2) + t(0.8; 2n − 2)) · s · √(2/n), with s pooled over the two stacks: "

@@ -18,8 +18,7 @@ std::string percent(double part) { return fmt::format("{:.0f}%", 100 * part); }
 std::string interval_words(const Comparison& c) {
   const Interval& d = c.difference;
   // The sentence around it says "lower" or "higher", so the bounds are sizes in that direction.
-  const double sign = d.mean < 0 ? -1 : 1;
-  const double a = sign * d.mean - d.half_width, b = sign * d.mean + d.half_width;
+  const double a = d.mean < 0 ? -d.high() : d.low(), b = d.mean < 0 ? -d.low() : d.high();
   return fmt::format("95% interval {} to {}, {} n = {}", fixed(a, kLossDecimals), fixed(b, kLossDecimals),
                      c.paired ? "paired by seed," : "unpaired,", d.n);
 }
@@ -49,14 +48,17 @@ std::string sentence(const ReportData& data, const StackResult& r, std::size_t t
       return fmt::format("{} ended {} nats per token {} ({}{}){}.", stack, size, d.mean < 0 ? "lower" : "higher",
                          interval_words(r.comparison), p_words(r, tests), d.mean < 0 ? speed_words(r) : "");
     case Outcome::indistinguishable: {
-      const bool apart = std::abs(d.mean) > d.half_width;
+      const bool apart = d.low() > 0 || d.high() < 0;
+      const std::string around =
+          d.bounds ? fmt::format("(95% interval {} to {})", fixed(d.low(), kLossDecimals), fixed(d.high(), kLossDecimals))
+                   : "± " + fixed(d.half_width, kLossDecimals);
       return fmt::format(
-          "{} is not distinguishable from the baseline at n = {}: difference {} ± {} (smallest detectable {}{}){}.", stack,
-          d.n, signed_fixed(d.mean, kLossDecimals), fixed(d.half_width, kLossDecimals), fixed(r.detectable, kLossDecimals),
-          p_words(r, tests),
-          apart
-              ? fmt::format("; its own interval leaves out zero, but not after Holm's correction for {} comparisons", tests)
-              : "");
+          "{} is not distinguishable from the baseline at n = {}: difference {} {} (smallest detectable {}{}){}.", stack,
+          d.n, signed_fixed(d.mean, kLossDecimals), around, fixed(r.detectable, kLossDecimals), p_words(r, tests),
+          !apart     ? ""
+          : d.bounds ? "; its interval leaves out zero, but Student's test does not tell them apart"
+                     : fmt::format("; its own interval leaves out zero, but not after Holm's correction for {} comparisons",
+                                   tests));
     }
     case Outcome::no_claim:
       break;
@@ -137,7 +139,7 @@ std::string verdict_text(const SectionInput& input) {
       const auto losses = finite_losses(base->chosen());
       std::vector<double> values;
       for (const auto& [seed, loss] : losses) values.push_back(loss);
-      const Interval i = interval_of(values);
+      const Interval i = interval_of(values, data.intervals);
       out += fmt::format("On {}, the {} baseline", visible(data.models[model]), visible(data.stacks[*data.baseline]));
       out += values.empty() ? " has no finite final loss yet."
                             : fmt::format(" at its best learning rate ({}) ended at {} nats per token (n = {}).",
@@ -181,7 +183,9 @@ Content verdict_section(const SectionInput& input) {
       .columns = {{.title = "Model", .csv_name = "model"},
                   {.title = "Stack", .csv_name = "stack"},
                   {.title = "Difference", .numeric = true, .csv_name = "difference_nats"},
-                  {.title = "± 95%", .numeric = true, .csv_name = "half_width_nats"},
+                  {.title = interval_title(input.data.intervals), .numeric = true, .csv_name = "half_width_nats"},
+                  {.title = "low", .numeric = true, .csv_name = "low_nats", .hidden = true},
+                  {.title = "high", .numeric = true, .csv_name = "high_nats", .hidden = true},
                   {.title = "n", .numeric = true, .csv_name = "n"},
                   {.title = "p (Holm)", .numeric = true, .csv_name = "p_holm"},
                   {.title = "Detectable", .numeric = true, .csv_name = "smallest_detectable_nats"},
@@ -201,7 +205,8 @@ Content verdict_section(const SectionInput& input) {
     Value stack = text(input.data.stacks[r.arm->stack]);
     stack.key = static_cast<int>(r.arm->stack);
     table.rows.push_back(
-        {text(input.data.models[r.arm->model]), stack, difference, number(c.difference.half_width, kLossDecimals),
+        {text(input.data.models[r.arm->model]), stack, difference, interval_value(c.difference, kLossDecimals),
+         number(c.difference.low(), kLossDecimals), number(c.difference.high(), kLossDecimals),
          count(static_cast<std::int64_t>(c.difference.n)),
          c.printable_p() && !std::isnan(r.adjusted_p)
              ? Value{.shown = p_value(r.adjusted_p).substr(r.adjusted_p < 1e-4 ? 2 : 4), .value = r.adjusted_p}
