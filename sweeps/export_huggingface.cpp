@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
+#include "core/atomic_folder.h"
 #include "core/data/batches.h"
 #include "core/data/file_io.h"
 #include "core/data/huggingface_tokenizer.h"
@@ -24,33 +25,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-/// A folder under another name, renamed by commit() and removed without it.
-class Staging {
- public:
-  explicit Staging(fs::path out) : out_(std::move(out)), path_(out_.string() + ".partial") {
-    if (fs::exists(out_))
-      throw UsageError(fmt::format("{} exists; delete it first or choose another folder", out_.string()));
-    fs::remove_all(path_);
-    fs::create_directories(path_);
-  }
-  ~Staging() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Staging(const Staging&) = delete;
-  Staging& operator=(const Staging&) = delete;
-
-  const fs::path& path() const { return path_; }
-  void commit() {
-    sync_folder(path_);
-    fs::rename(path_, out_);
-    sync_folder(out_.has_parent_path() ? out_.parent_path() : ".");
-  }
-
- private:
-  fs::path out_, path_;
-};
 
 void write_tokenizer(const fs::path& folder, const Tokenizer& tokenizer, std::int64_t context) {
   write_file_atomically(folder / "tokenizer.model", tokenizer.model());
@@ -108,7 +82,7 @@ ExportSummary export_huggingface(const ExportRequest& request) {
   if (const fs::path file = fs::path(corpus.info.path) / "tokenizer.model"; !corpus.info.path.empty() && fs::exists(file))
     tokenizer = Tokenizer::load(file);
 
-  Staging staging(request.out.has_filename() ? request.out : request.out.parent_path());
+  AtomicFolder staging(request.out);
   ExportOptions options{.context = context};
   if (tokenizer) options.eos_token = Tokenizer::kDelimiter;
   save_huggingface(*model, staging.path(), options);

@@ -25,6 +25,7 @@ void add_data(CLI::App& program, Action& action);
 void add_doctor(CLI::App& program, Action& action);
 void add_exec(CLI::App& program, Action& action);
 void add_explain(CLI::App& program, Action& action);
+void add_export(CLI::App& program, Action& action);
 void add_export_hf(CLI::App& program, Action& action);
 void add_logs(CLI::App& program, Action& action);
 void add_ls(CLI::App& program, Action& action);

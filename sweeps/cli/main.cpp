@@ -16,7 +16,7 @@ using namespace equisweep;
 constexpr auto kCommands = std::to_array<AddCommand>(
     {add_run,     add_plan,   add_validate, add_explain,   add_status, add_watch, add_ls,    add_logs,
      add_compare, add_cancel, add_retry,    add_report,    add_sql,    add_sync,  add_clean, add_rules,
-     add_audit,   add_models, add_data,     add_export_hf, add_doctor, add_exec,  add_rerun});
+     add_audit,   add_models, add_data,     add_export, add_export_hf, add_doctor, add_exec,  add_rerun});
 
 constexpr const char* kDescription =
     "equisweep: does an update rule that respects a layer's symmetry beat a tuned AdamW?\n\n"
