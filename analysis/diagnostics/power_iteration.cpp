@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "core/rng.h"
@@ -23,27 +24,41 @@ constexpr double kLowestBound = 0.05;
 
 at::Tensor orthonormal(const at::Tensor& v) { return std::get<0>(at::linalg_qr(v)); }
 
-}  // namespace
-
-at::Tensor PowerIteration::measure(const at::Tensor& x) {
-  const at::NoGradGuard no_grad;
+/// X / ||X||_F of the shorter side's Gram matrix [..., k, k], zero where X is zero or not finite, and ||X||_F [..., 1, 1],
+/// NaN where X is not finite.
+std::pair<at::Tensor, at::Tensor> unit_gram(const at::Tensor& x) {
   TORCH_CHECK(x.dim() >= 2 && x.numel() > 0, "a batch of matrices is needed, got shape ", x.sizes());
   at::Tensor x_Bmn = x.detach();
   if (x_Bmn.scalar_type() != at::kDouble) x_Bmn = x_Bmn.to(at::kFloat);
-
   // Scaling by the largest entry first keeps squares inside the range of fp32.
-  const at::Tensor largest = x_Bmn.abs().amax({-2, -1}, /*keepdim=*/true);
+  const at::Tensor largest = at::maximum(x_Bmn.amax({-2, -1}, true), x_Bmn.amin({-2, -1}, true).neg());
   const at::Tensor usable = largest.isfinite() & largest.gt(0);
-  at::Tensor unit_Bmn = at::where(usable, x_Bmn / at::where(usable, largest, at::ones_like(largest)), at::zeros_like(x_Bmn));
-  const at::Tensor frobenius = unit_Bmn.square().sum({-2, -1}, true).sqrt().clamp_min(1);  // >= 1 unless all zero
-  unit_Bmn = unit_Bmn / frobenius;
+  const at::Tensor unit_Bmn = x_Bmn / at::where(usable, largest, at::ones_like(largest));
+  const at::Tensor raw = x.size(-2) < x.size(-1) ? at::matmul(unit_Bmn, unit_Bmn.mT()) : at::matmul(unit_Bmn.mT(), unit_Bmn);
+  const at::Tensor gram = at::where(usable, raw, at::zeros_like(raw));
+  // ||X||_F^2 is the trace, at least 1 unless all is zero.
+  const at::Tensor square = gram.diagonal(0, -2, -1).sum(-1).clamp_min(1).unsqueeze(-1).unsqueeze(-1);
   const at::Tensor nan = at::full_like(largest, std::numeric_limits<double>::quiet_NaN());
-  const at::Tensor scale = at::where(usable | largest.eq(0), largest * frobenius, nan);
+  return {gram / square, at::where(usable | largest.eq(0), largest * square.sqrt(), nan)};
+}
 
-  const std::int64_t k = std::min(x.size(-2), x.size(-1));
+}  // namespace
+
+at::Tensor PowerIteration::measure(const at::Tensor& x) { return measure(at::TensorList(&x, 1)).squeeze(0); }
+
+at::Tensor PowerIteration::measure(at::TensorList matrices) {
+  const at::NoGradGuard no_grad;
+  // Each batch by itself up to its Gram matrices, which are small: the matrices are read a few times and copied once.
+  std::vector<at::Tensor> grams, scales;
+  for (const at::Tensor& x : matrices) {
+    const auto [gram, scale] = unit_gram(x);
+    grams.push_back(gram);
+    scales.push_back(scale);
+  }
+  const at::Tensor a_Bkk = at::stack(grams), scale = at::stack(scales);
+  const std::int64_t k = a_Bkk.size(-1);
   const std::int64_t p = std::min(kVectors, k);
-  const at::Tensor a_Bkk =
-      x.size(-2) < x.size(-1) ? at::matmul(unit_Bmn, unit_Bmn.mT()) : at::matmul(unit_Bmn.mT(), unit_Bmn);
+  if (k == 1) return scale.to(at::kDouble).square();  // a single row or column
 
   std::vector<std::int64_t> shape(a_Bkk.sizes().begin(), a_Bkk.sizes().end());
   shape.back() = p;

@@ -25,6 +25,8 @@ class PowerIteration {
   /// V^T A V [..., p, p] in double, with X^T X or X X^T unscaled in place of A: the square root of its largest eigenvalue is
   /// ||X||_2 from below. All NaN for a matrix that is not finite.
   at::Tensor measure(const at::Tensor& x);
+  /// The same for several batches of one shape at once: [n, ..., p, p].
+  at::Tensor measure(at::TensorList matrices);
 
  private:
   std::uint64_t seed_;

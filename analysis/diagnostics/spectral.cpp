@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <utility>
 #include <vector>
 
@@ -50,6 +51,7 @@ class Spectral final : public Diagnostic {
   Spectral(const nlohmann::json& options, DiagnosticContext context)
       : Diagnostic(options.at("every").get<std::int64_t>()),
         context_(std::move(context)),
+        every_(options.at("every").get<std::int64_t>()),
         of_(options.at("of").get<std::vector<std::string>>()),
         exact_every_(options.at("exact_every").get<std::int64_t>()),
         exact_all_(options.at("exact_all").get<bool>()) {
@@ -73,37 +75,43 @@ class Spectral final : public Diagnostic {
                                 : quantity == "gradient" ? bank.gradient
                                                          : bank.state.slots[0]));
     }
-    const at::Tensor x = at::stack(all);  // [Q, K, B, m, n]: one batch
     auto [entry, is_new] = iterations_.try_emplace(bank.params.front()->name, iterations_.size());
-    row.projections = entry->second.measure(x);
-    row.norms = at::linalg_vector_norm(x, 2, at::IntArrayRef({-2, -1}));
+    row.projections = entry->second.measure(all);
+    std::vector<at::Tensor> lengths;
+    for (const at::Tensor& x_KBmn : all) lengths.push_back(at::linalg_vector_norm(x_KBmn, 2, at::IntArrayRef{-1}));
+    const at::Tensor rows = at::stack(lengths);  // [Q, K, B, m]
+    row.norms = at::linalg_vector_norm(rows, 2, at::IntArrayRef{-1});
     row.gradient_norms = at::linalg_vector_norm(as_matrices(bank.gradient), 2, at::IntArrayRef({-2, -1}));
     if (!of_.empty()) {
-      const at::Tensor rows = at::linalg_vector_norm(x, 2, at::IntArrayRef{-1});  // [Q, K, B, m]
       const at::Tensor most = rows.amax(-1, true);
       row.rows = at::stack({rows.amin(-1), std::get<0>(rows.median(-1)), most.squeeze(-1),
                             (rows <= most * kDeadRow).sum(-1).to(rows.scalar_type())});
     }
+    const at::Tensor& x = all.front();
     const double work = std::pow(static_cast<double>(std::min(x.size(-2), x.size(-1))), 2) *
                         static_cast<double>(std::max(x.size(-2), x.size(-1)));
     const bool exact = !of_.empty() && exact_every_ > 0 && bank.step % exact_every_ == 0 && work <= kExactWork;
-    const auto turn = context_.blocks.empty() || exact_every_ == 0
+    // The steps at which both paces meet are counted, so that no weight is left out.
+    const auto turn = !exact || context_.blocks.empty()
                           ? 0
-                          : bank.step / exact_every_ % static_cast<std::int64_t>(context_.blocks.size());
+                          : bank.step / std::lcm(every_, exact_every_) % static_cast<std::int64_t>(context_.blocks.size());
     for (std::size_t i = 0; i < bank.params.size(); ++i) {
       const auto found = context_.blocks.find(bank.params[i]->name);
       row.blocks.push_back(found == context_.blocks.end() ? -1 : found->second);
       // A copy: the weights have changed when it is read.
-      if (exact && (exact_all_ || row.blocks.back() == turn))
-        row.exact.emplace(i, x.select(1, static_cast<std::int64_t>(i)).clone());
+      if (!exact || (!exact_all_ && row.blocks.back() != turn)) continue;
+      std::vector<at::Tensor> copies;
+      for (const at::Tensor& x_KBmn : all) copies.push_back(x_KBmn.select(0, static_cast<std::int64_t>(i)));
+      row.exact.emplace(i, at::stack(copies));
     }
     pending_.push_back(std::move(row));
   }
 
   void flush() override {
     for (const Pending& row : std::exchange(pending_, {})) {
-      write_blocks(row);
-      if (!of_.empty()) write_matrices(row);
+      const at::Tensor top = spectral_norms(row.projections).contiguous();
+      write_blocks(row, top);
+      if (!of_.empty()) write_matrices(row, top);
     }
   }
 
@@ -120,9 +128,8 @@ class Spectral final : public Diagnostic {
     std::map<std::size_t, at::Tensor> exact;  // [Q, B, m, n] of the weights in turn
   };
 
-  void write_blocks(const Pending& row) {
+  void write_blocks(const Pending& row, const at::Tensor& top) {
     const double size = std::abs(row.lr);
-    const at::Tensor top = spectral_norms(row.projections);
     const at::Tensor frobenius = row.norms.to(at::kCPU, at::kDouble);
     const at::Tensor columns =
         at::stack({worst(top[0]), worst((frobenius[0] / top[0]).square()), worst(top[1]) * size,
@@ -143,8 +150,7 @@ class Spectral final : public Diagnostic {
     }
   }
 
-  void write_matrices(const Pending& row) {
-    const at::Tensor top = spectral_norms(row.projections).contiguous();
+  void write_matrices(const Pending& row, const at::Tensor& top) {
     const at::Tensor norms = row.norms.to(at::kCPU, at::kDouble).contiguous();
     const at::Tensor rows = row.rows.to(at::kCPU, at::kDouble).contiguous();
     const auto top_QKB = top.accessor<double, 3>(), norm_QKB = norms.accessor<double, 3>();
@@ -184,6 +190,7 @@ class Spectral final : public Diagnostic {
   }
 
   DiagnosticContext context_;
+  std::int64_t every_;
   std::vector<std::string> of_;
   std::int64_t exact_every_;
   bool exact_all_;

@@ -194,6 +194,9 @@ TEST(Spectral, WritesEveryMatrixOfEveryQuantity) {
       EXPECT_EQ(!std::isnan(row[9]), decomposed) << step;
     }
   }
+  // Where the two paces meet more seldom, none is left out: they meet at 30, 60, ..., and at 60 the first is in turn again.
+  EXPECT_FALSE(std::isnan(matrix_rows({{"every", 15}, {"exact_every", 10}}, bank_at(60), "block = 0")[0][9]));
+  EXPECT_FALSE(std::isnan(matrix_rows({{"every", 15}, {"exact_every", 10}}, bank_at(30), "block = 1")[0][9]));
   EXPECT_TRUE(matrix_rows({{"of", nlohmann::json::array()}}, bank_at(20), "1").empty());
 }
 
