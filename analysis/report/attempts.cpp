@@ -13,7 +13,7 @@ std::optional<std::int64_t> whole(const SQLite::Column& column) {
 }  // namespace
 
 std::vector<AttemptRecord> attempts_of(const ReportData& data, const RunRecord& run) {
-  SQLite::Statement query(data.db(),
+  SQLite::Statement query(data.db(run),
                           "SELECT attempt, resume_step, threads, state, message, device, peak_rss_bytes, state_bytes, "
                           "environment FROM attempts WHERE run = ? ORDER BY attempt");
   query.bind(1, run.run);
@@ -35,7 +35,7 @@ std::vector<AttemptRecord> attempts_of(const ReportData& data, const RunRecord& 
 }
 
 StepSums step_sums(const ReportData& data, const RunRecord& run) {
-  SQLite::Statement query(data.db(),
+  SQLite::Statement query(data.db(run),
                           "SELECT count(*), total(step_seconds), total(optimizer_seconds), total(diagnostics_seconds) "
                           "FROM loss_curve WHERE run = ?");
   query.bind(1, run.run);
@@ -45,14 +45,14 @@ StepSums step_sums(const ReportData& data, const RunRecord& run) {
 }
 
 bool has_step_times(const ReportData& data, const RunRecord& run) {
-  SQLite::Statement query(data.db(),
+  SQLite::Statement query(data.db(run),
                           "SELECT 1 FROM loss_curve WHERE run = ? AND step_seconds > 0 AND optimizer_seconds > 0 LIMIT 1");
   query.bind(1, run.run);
   return query.executeStep();
 }
 
 std::optional<LastStep> last_step(const ReportData& data, const RunRecord& run) {
-  SQLite::Statement query(data.db(),
+  SQLite::Statement query(data.db(run),
                           "SELECT step, loss FROM loss_curve WHERE run = ? ORDER BY attempt DESC, step DESC LIMIT 1");
   query.bind(1, run.run);
   if (!query.executeStep()) return std::nullopt;

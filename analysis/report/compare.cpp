@@ -14,7 +14,8 @@ std::vector<double> values(const std::map<std::int64_t, double>& by_seed) {
   return out;
 }
 
-StackResult result_of(const Arm& arm, const Arm* baseline, const IntervalMethod& intervals) {
+StackResult result_of(const ReportData& data, const Arm& arm, const Arm* baseline) {
+  const IntervalMethod& intervals = data.intervals;
   StackResult result{.arm = &arm, .baseline = baseline};
   const auto losses = finite_losses(arm.chosen());
   result.loss = interval_of(values(losses), intervals);
@@ -34,10 +35,10 @@ StackResult result_of(const Arm& arm, const Arm* baseline, const IntervalMethod&
     result.comparison = compare_points(losses, base, intervals);
     const std::vector<std::vector<double>> samples = {values(losses), values(base)};
     result.detectable = smallest_detectable_difference(pooled_sd(samples), result.comparison.difference.n);
-    const MeanCurve base_curve = mean_curve(baseline->chosen());
+    const MeanCurve base_curve = mean_curve(data, baseline->chosen());
     if (!base_curve.points.empty()) {
       const double target = base_curve.points.back().loss;
-      result.reached = first_reach(mean_curve(arm.chosen()), target);
+      result.reached = first_reach(mean_curve(data, arm.chosen()), target);
       result.baseline_reached = first_reach(base_curve, target);
     }
     if (std::isinf(arm.chosen().mean)) {
@@ -82,26 +83,33 @@ Outcome outcome_of(const Comparison& comparison, double adjusted_p) {
   return comparison.difference.mean < 0 ? Outcome::better : Outcome::worse;
 }
 
-MeanCurve mean_curve(const LrPoint& point) {
+MeanCurve mean_curve(const ReportData& data, const LrPoint& point) {
+  struct Sums {
+    MeanCurve::Point point;
+    std::size_t n = 0;
+  };
   MeanCurve curve;
-  std::map<std::int64_t, std::vector<const EvalRow*>> by_step;
+  std::map<std::int64_t, Sums> by_step;
   for (const CellRecord* cell : point.cells) {
     if (!std::isfinite(cell->run->final_loss())) continue;
     ++curve.n;
-    for (const EvalRow& row : cell->run->evals) {
-      if (std::isfinite(row.loss)) by_step[row.step].push_back(&row);
+    for (const EvalRow& row : data.evals(*cell->run)) {
+      if (!std::isfinite(row.loss)) continue;
+      Sums& sums = by_step[row.step];
+      sums.point.low = sums.n == 0 ? row.loss : std::min(sums.point.low, row.loss);
+      sums.point.high = sums.n == 0 ? row.loss : std::max(sums.point.high, row.loss);
+      sums.point.tokens += static_cast<double>(row.tokens);
+      sums.point.seconds += row.seconds;
+      sums.point.loss += row.loss;
+      ++sums.n;
     }
   }
-  for (const auto& [step, rows] : by_step) {
-    if (rows.size() != curve.n) continue;
-    MeanCurve::Point p{.step = static_cast<double>(step), .low = rows.front()->loss, .high = rows.front()->loss};
-    for (const EvalRow* row : rows) {
-      p.tokens += static_cast<double>(row->tokens) / static_cast<double>(curve.n);
-      p.seconds += row->seconds / static_cast<double>(curve.n);
-      p.loss += row->loss / static_cast<double>(curve.n);
-      p.low = std::min(p.low, row->loss);
-      p.high = std::max(p.high, row->loss);
-    }
+  const auto n = static_cast<double>(curve.n);
+  for (auto& [step, sums] : by_step) {
+    if (sums.n != curve.n) continue;
+    MeanCurve::Point& p = sums.point;
+    p.step = static_cast<double>(step);
+    p.tokens /= n, p.seconds /= n, p.loss /= n;
     curve.points.push_back(p);
   }
   return curve;
@@ -122,7 +130,7 @@ std::optional<Reached> first_reach(const MeanCurve& curve, double target) {
 std::vector<StackResult> compare(const ReportData& data) {
   std::vector<StackResult> results;
   for (const Arm& arm : data.arms) {
-    if (data.baseline != arm.stack) results.push_back(result_of(arm, data.baseline_arm(arm.model), data.intervals));
+    if (data.baseline != arm.stack) results.push_back(result_of(data, arm, data.baseline_arm(arm.model)));
   }
   std::vector<double> p;
   for (const StackResult& result : results) p.push_back(result.why.empty() ? result.comparison.p : kNan);

@@ -22,7 +22,7 @@ struct MeanCurve {
   std::size_t n = 0;               ///< seeds
 };
 
-MeanCurve mean_curve(const LrPoint& point);
+MeanCurve mean_curve(const ReportData& data, const LrPoint& point);
 
 /// Where a curve first comes down to `target`, linear between evaluations; nothing if it never does.
 struct Reached {
@@ -37,7 +37,8 @@ Comparison compare_points(const std::map<std::int64_t, double>& first, const std
 
 enum class Outcome { better, worse, indistinguishable, no_claim };
 
-/// What a comparison comes to whose p-value, adjusted for all of its family, is `adjusted_p`; no claim where there is no test.
+/// What a comparison comes to whose p-value, adjusted for all of its family, is `adjusted_p`; no claim where there is no
+/// test.
 Outcome outcome_of(const Comparison& comparison, double adjusted_p);
 
 struct StackResult {

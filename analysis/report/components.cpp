@@ -39,7 +39,7 @@ RoleOptions role_options(const ReportData& data, const CellRecord& cell) {
   RoleOptions out;
   const nlohmann::json* stack = find(cell.run->config, "stack");
   if (stack == nullptr || !stack->is_object()) return out;
-  SQLite::Statement query(data.db(), "SELECT DISTINCT role, entry FROM blocks WHERE run = ? ORDER BY role");
+  SQLite::Statement query(data.db(*cell.run), "SELECT DISTINCT role, entry FROM blocks WHERE run = ? ORDER BY role");
   query.bind(1, cell.run->run);
   while (query.executeStep()) {
     if (const nlohmann::json* options = find(*stack, query.getColumn(1).getString()))

@@ -3,6 +3,7 @@
 // it for its own format.
 
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <variant>
@@ -21,19 +22,22 @@ struct List {
   std::vector<std::string> items = {};
 };
 
+/// What a CSV file holds of a value, at full precision.
+using Datum = std::variant<std::monostate, std::int64_t, double, std::string>;
+
 /// A value of a table: `shown` in documents, `value` at full precision in the CSV file.
 struct Value {
   std::string shown = {};
-  std::variant<std::monostate, std::int64_t, double, std::string> value = {};
+  Datum value = {};
   bool strong = false;
   int key = -1;  ///< index of the stack whose colour stands before the text; -1: none
 };
 
 struct Column {
   std::string title = {};
-  bool numeric = false;  ///< right-aligned
+  bool numeric = false;       ///< right-aligned
   std::string csv_name = {};  ///< header in the CSV file with the unit, e.g. "val_loss_nats"; empty: not in the CSV file
-  bool hidden = false;   ///< only in the CSV file
+  bool hidden = false;        ///< only in the CSV file
 };
 
 struct Table {
@@ -48,9 +52,10 @@ struct Table {
 struct Series {
   enum class Kind { line, faint, points, band, tiles };
   Kind kind = Kind::line;
-  std::string label = {};    ///< direct label at the right end; empty: none
-  int stack = -1;       ///< decides the colour; -1: neutral grey
-  double strength = 1;  ///< opacity of a line
+  std::string label = {};  ///< direct label at the right end; empty: none
+  int stack = -1;          ///< decides the colour; -1: neutral grey
+  double strength = 1;     ///< opacity of a line
+  double tile_width = 1;   ///< in units of x; a tile is 1 high
   struct Point {
     double x = 0, y = 0, high = 0;  ///< a band spans y to high; a tile around (x, y) is as dark as `high` is large
   };
@@ -60,12 +65,25 @@ struct Series {
 struct Plot {
   std::string title = {}, x_label = {}, y_label = {};
   bool log2_x = false, log_y = false;
+  struct Tick {
+    double at = 0;
+    std::string label = {};
+  };
+  std::vector<Tick> y_ticks = {};  ///< in place of numbers
   std::vector<Series> series = {};
   struct Level {
     double y = 0;
     std::string label = {};
   };
   std::optional<Level> level = {};  ///< a dashed horizontal line
+};
+
+/// The numbers behind a figure, as the lines of its CSV file: written at once, because there may be many.
+struct Rows {
+  std::vector<std::string> columns = {};  ///< headers with units
+  std::string lines = {};
+  std::size_t size = 0;
+  void add(std::initializer_list<Datum> row);  ///< one value a column
 };
 
 struct Figure {
@@ -75,8 +93,9 @@ struct Figure {
   std::string alternative = {};  ///< what the figure shows, in words
   std::vector<Plot> plots = {};  ///< more than one: a grid of small plots
   std::size_t columns = 1;
-  bool show_key = false;  ///< colours explained above the figure, where there are no direct labels
-  Table data = {};
+  std::size_t row_height = 190;  ///< of a small plot, where its width is 250
+  bool show_key = false;            ///< colours explained above the figure, where there are no direct labels
+  Rows data = {};
 };
 
 using Block = std::variant<Paragraph, List, Table, Figure>;

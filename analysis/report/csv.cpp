@@ -9,14 +9,14 @@
 namespace equisweep {
 namespace {
 
-std::string field(const Value& value) {
+std::string field(const Datum& value) {
   struct Visitor {
     std::string operator()(std::monostate) const { return ""; }
     std::string operator()(std::int64_t x) const { return fmt::format("{}", x); }
     std::string operator()(double x) const { return std::isnan(x) ? "" : fmt::format("{}", x); }
     std::string operator()(const std::string& s) const { return csv_text(visible(s, 4096)); }
   };
-  return std::visit(Visitor{}, value.value);
+  return std::visit(Visitor{}, value);
 }
 
 std::size_t width_of(const std::string& s) {
@@ -31,10 +31,26 @@ std::string write_csv(const Table& table) {
   for (const Column& column : table.columns) out.append(out.empty() ? "" : ",").append(column.csv_name);
   out += "\n";
   for (const auto& row : table.rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) out.append(i == 0 ? "" : ",").append(field(row[i]));
+    for (std::size_t i = 0; i < row.size(); ++i) out.append(i == 0 ? "" : ",").append(field(row[i].value));
     out += "\n";
   }
   return out;
+}
+
+void Rows::add(std::initializer_list<Datum> row) {
+  bool first = true;
+  for (const Datum& value : row) {
+    lines.append(first ? "" : ",").append(field(value));
+    first = false;
+  }
+  lines += "\n";
+  ++size;
+}
+
+std::string write_csv(const Rows& rows) {
+  std::string out;
+  for (const std::string& column : rows.columns) out.append(out.empty() ? "" : ",").append(column);
+  return out + "\n" + rows.lines;
 }
 
 std::string write_text(const Table& table) {

@@ -2,11 +2,14 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <set>
 
+#include "analysis/report/join.h"
 #include "analysis/statistics/statistics.h"
 #include "core/error.h"
 
@@ -20,22 +23,33 @@ nlohmann::json object_of(const std::string& text) {
 
 double real(const SQLite::Column& column) { return column.isNull() ? kNan : column.getDouble(); }
 
-std::size_t index_of(std::vector<std::string>& names, const std::string& name) {
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
-  names.push_back(name);
-  return names.size() - 1;
+EvalRow eval_row(SQLite::Statement& query) {
+  EvalRow row{.step = query.getColumn(0).getInt64(),
+              .tokens = query.getColumn(1).getInt64(),
+              .seconds = real(query.getColumn(2)),
+              .loss = real(query.getColumn(3)),
+              .bits_per_byte = {},
+              .eval_tokens = query.getColumn(5).getInt64()};
+  if (!query.getColumn(4).isNull()) row.bits_per_byte = query.getColumn(4).getDouble();
+  return row;
 }
 
-void load_runs(SQLite::Database& db, std::vector<std::unique_ptr<RunRecord>>& runs) {
+constexpr const char* kEvals =
+    "SELECT step, tokens, seconds, loss, bits_per_byte, eval_tokens FROM eval_curve WHERE run = ? ORDER BY step";
+
+LoadedSweep load_sweep(SQLite::Database& db, std::size_t number) {
+  LoadedSweep sweep;
   SQLite::Statement query(
       db,
       "SELECT r.run, r.job, r.state, r.message, r.attempt, r.parameters, r.config, r.corpus FROM runs r "
       "JOIN (SELECT job, min(cell) AS first FROM cells WHERE retired = 0 GROUP BY job) c ON c.job = r.job "
       "ORDER BY c.first");
+  SQLite::Statement evals(db, kEvals);
+  std::map<std::string, std::size_t> by_job;
   while (query.executeStep()) {
     auto run = std::make_unique<RunRecord>();
     run->run = query.getColumn(0).getInt64();
+    run->sweep = number;
     run->job = query.getColumn(1).getString();
     run->state = run_state_from_name(query.getColumn(2).getString()).value_or(RunState::failed);
     run->message = query.getColumn(3).getString();
@@ -43,24 +57,44 @@ void load_runs(SQLite::Database& db, std::vector<std::unique_ptr<RunRecord>>& ru
     run->parameters = query.getColumn(5).getInt64();
     run->config = object_of(query.getColumn(6).getString());
     run->corpus = object_of(query.getColumn(7).getString());
-    runs.push_back(std::move(run));
-  }
-  SQLite::Statement evals(
-      db, "SELECT step, tokens, seconds, loss, bits_per_byte, eval_tokens FROM eval_curve WHERE run = ? ORDER BY step");
-  for (const auto& run : runs) {
     evals.reset();
     evals.bind(1, run->run);
     while (evals.executeStep()) {
-      EvalRow row{.step = evals.getColumn(0).getInt64(),
-                  .tokens = evals.getColumn(1).getInt64(),
-                  .seconds = real(evals.getColumn(2)),
-                  .loss = real(evals.getColumn(3)),
-                  .bits_per_byte = {},
-                  .eval_tokens = evals.getColumn(5).getInt64()};
-      if (!evals.getColumn(4).isNull()) row.bits_per_byte = evals.getColumn(4).getDouble();
-      run->evals.push_back(row);
+      run->last_eval = eval_row(evals);
+      if (!run->first_eval) run->first_eval = run->last_eval;
     }
+    by_job.emplace(run->job, sweep.runs.size());
+    sweep.runs.push_back(std::move(run));
   }
+  SQLite::Statement cells(
+      db, "SELECT job, model, stack, baseline, lr_scale, seed, axes, phase FROM cells WHERE retired = 0 ORDER BY cell");
+  while (cells.executeStep()) {
+    const auto run = by_job.find(cells.getColumn(0).getString());
+    if (run == by_job.end()) throw DatabaseError(db.getFilename(), "a cell of the sweep names a job that is not in `runs`");
+    sweep.cells.push_back({.model = cells.getColumn(1).getString(),
+                           .stack = cells.getColumn(2).getString(),
+                           .baseline = cells.getColumn(3).getInt() == 1,
+                           .lr_scale = cells.getColumn(4).getDouble(),
+                           .seed = cells.getColumn(5).getInt64(),
+                           .axes = cells.getColumn(6).getString(),
+                           .phase = cells.getColumn(7).getString(),
+                           .run = run->second});
+  }
+  return sweep;
+}
+
+std::map<std::string, std::string> load_meta(SQLite::Database& db) {
+  std::map<std::string, std::string> meta;
+  SQLite::Statement keys(db, "SELECT key, value FROM meta");
+  while (keys.executeStep()) meta.emplace(keys.getColumn(0).getString(), keys.getColumn(1).getString());
+  return meta;
+}
+
+std::string sweep_name(const std::map<std::string, std::string>& meta) {
+  for (const char* key : {"name", "sweep"}) {
+    if (const auto found = meta.find(key); found != meta.end()) return found->second;
+  }
+  return "sweep";
 }
 
 void rank(Arm& arm) {
@@ -117,41 +151,41 @@ bool RunRecord::pending() const {
 
 double RunRecord::final_loss() const {
   if (pending()) return kNan;
-  if (state != RunState::done || evals.empty() || !std::isfinite(evals.back().loss)) return kInfinity;
-  return evals.back().loss;
+  if (state != RunState::done || !last_eval || !std::isfinite(last_eval->loss)) return kInfinity;
+  return last_eval->loss;
 }
 
-ReportData::ReportData(const std::filesystem::path& sweep_db)
-    : db_(open_read_only(sweep_db)), folder_(sweep_db.parent_path()) {
-  try {
-    db_->exec("BEGIN");  // one snapshot for everything that the sections read, also while a sweep runs
-    SQLite::Statement keys(*db_, "SELECT key, value FROM meta");
-    while (keys.executeStep()) meta.emplace(keys.getColumn(0).getString(), keys.getColumn(1).getString());
-    load_runs(*db_, runs);
-
-    std::map<std::string, const RunRecord*> by_job;
-    for (const auto& run : runs) by_job.emplace(run->job, run.get());
-    SQLite::Statement query(
-        *db_, "SELECT job, model, stack, baseline, lr_scale, seed, axes, phase FROM cells WHERE retired = 0 ORDER BY cell");
-    while (query.executeStep()) {
-      const auto run = by_job.find(query.getColumn(0).getString());
-      if (run == by_job.end())
-        throw DatabaseError(sweep_db.string(), "a cell of the sweep names a job that is not in `runs`");
-      CellRecord cell{.model = index_of(models, query.getColumn(1).getString()),
-                      .stack = index_of(stacks, query.getColumn(2).getString()),
-                      .lr_scale = query.getColumn(4).getDouble(),
-                      .seed = query.getColumn(5).getInt64(),
-                      .axes = query.getColumn(6).getString(),
-                      .phase = query.getColumn(7).getString(),
-                      .run = run->second};
-      tuned = tuned || !cell.phase.empty();
-      if (query.getColumn(3).getInt() == 1 && !baseline) baseline = cell.stack;
-      cells.push_back(std::move(cell));
+ReportData::ReportData(const ReportSource& source) {
+  std::vector<LoadedSweep> loaded;
+  std::set<std::string> names;
+  for (const std::filesystem::path& file : source.databases) {
+    databases_.push_back(open_read_only(file));
+    SQLite::Database& db = *databases_.back();
+    try {
+      db.exec("BEGIN");  // one snapshot for everything that the sections read, also while a sweep runs
+      SweepRecord record{.name = {}, .folder = file.parent_path(), .meta = load_meta(db)};
+      const std::string name = sweep_name(record.meta);
+      record.name = name;
+      for (int i = 2; !names.insert(record.name).second; ++i) record.name = fmt::format("{} ({})", name, i);
+      LoadedSweep sweep = load_sweep(db, sweeps.size());
+      sweep.name = record.name;
+      record.runs = sweep.runs.size();
+      for (const auto& run : sweep.runs) record.results += is_result(run->state) ? 1 : 0;
+      sweeps.push_back(std::move(record));
+      loaded.push_back(std::move(sweep));
+    } catch (const SQLite::Exception& error) {
+      throw DatabaseError(file.string(), error.what());
     }
-  } catch (const SQLite::Exception& error) {
-    throw DatabaseError(sweep_db.string(), error.what());
   }
-
+  Joined all = join_sweeps(std::move(loaded), source.mix, source.baseline);
+  models = std::move(all.models);
+  stacks = std::move(all.stacks);
+  baseline = all.baseline;
+  runs = std::move(all.runs);
+  cells = std::move(all.cells);
+  mixed = std::move(all.mixed);
+  joined = std::move(all.notes);
+  tuned = std::any_of(cells.begin(), cells.end(), [](const CellRecord& cell) { return !cell.phase.empty(); });
   tuning_arms = arms_of(cells, tuned ? "tune" : "");
   arms = arms_of(cells, tuned ? "confirm" : "");
 }
@@ -159,10 +193,9 @@ ReportData::ReportData(const std::filesystem::path& sweep_db)
 ReportData::~ReportData() = default;
 
 std::string ReportData::name() const {
-  for (const char* key : {"name", "sweep"}) {
-    if (const auto found = meta.find(key); found != meta.end()) return found->second;
-  }
-  return "sweep";
+  std::string all;
+  for (const SweepRecord& sweep : sweeps) all.append(all.empty() ? "" : " + ").append(sweep.name);
+  return all;
 }
 
 const Arm* ReportData::arm(std::size_t model, std::size_t stack) const {
@@ -182,6 +215,7 @@ std::vector<std::int64_t> ReportData::seeds(const std::string& phase) const {
 }
 
 nlohmann::json ReportData::setting(const char* key) const {
+  const auto& meta = sweeps.front().meta;
   const auto found = meta.find("report");
   const nlohmann::json settings = found == meta.end() ? nlohmann::json() : object_of(found->second);
   return settings.contains(key) ? settings[key] : nlohmann::json();
@@ -195,6 +229,14 @@ std::size_t ReportData::results() const { return count(RunState::done) + count(R
 
 bool ReportData::complete() const {
   return std::none_of(runs.begin(), runs.end(), [](const auto& r) { return r->pending(); });
+}
+
+std::vector<EvalRow> ReportData::evals(const RunRecord& run) const {
+  std::vector<EvalRow> rows;
+  SQLite::Statement query(db(run), kEvals);
+  query.bind(1, run.run);
+  while (query.executeStep()) rows.push_back(eval_row(query));
+  return rows;
 }
 
 double ReportData::unigram_entropy(const RunRecord& run) {

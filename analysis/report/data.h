@@ -1,5 +1,8 @@
 #pragma once
-// What a sweep's database says, as the sections read it. Loaded once, from one consistent snapshot.
+// What the databases of sweeps say, as the sections read it. Loaded once, from one consistent snapshot of each.
+//
+// What is kept in memory does not grow with the steps of a run: of its evaluations the first and the last. What a section
+// wants of the others it reads when it needs them.
 
 #include <cstdint>
 #include <filesystem>
@@ -12,6 +15,7 @@
 #include <vector>
 
 #include "analysis/statistics/bootstrap.h"
+#include "analysis/report/source.h"
 #include "analysis/statistics/statistics.h"
 #include "core/run_state.h"
 #include "core/run_store.h"
@@ -19,15 +23,16 @@
 namespace equisweep {
 
 struct RunRecord {
-  std::int64_t run = 0;
+  std::int64_t run = 0;   ///< in the database of its sweep
+  std::size_t sweep = 0;  ///< index into ReportData::sweeps
   std::string job;
   RunState state = RunState::queued;
   std::string message;
   std::int64_t attempt = 0;
   std::int64_t parameters = 0;
-  nlohmann::json config, corpus;  ///< empty objects where the text is not JSON
-  std::vector<EvalRow> evals;     ///< by step; a loss that was not a number is NaN
-  bool pending() const;           ///< may still become a result without a person's help
+  nlohmann::json config, corpus;                           ///< empty objects where the text is not JSON
+  std::optional<EvalRow> first_eval = {}, last_eval = {};  ///< by step; a loss that was not a number is NaN
+  bool pending() const;                                    ///< may still become a result without a person's help
   /// Final validation loss: of the last evaluation of a done run. +infinity for a diverged, failed or otherwise lost run
   /// and for a loss that is not finite; NaN while pending.
   double final_loss() const;
@@ -61,15 +66,23 @@ struct Arm {
   const LrPoint& chosen() const { return points[best]; }
 };
 
+/// One of the sweeps of a report.
+struct SweepRecord {
+  std::string name;              ///< distinct among the sweeps of the report
+  std::filesystem::path folder;  ///< of sweep.db
+  std::map<std::string, std::string> meta;
+  std::size_t runs = 0, results = 0;  ///< how many it has, and how many of them are done or diverged
+};
+
 class ReportData {
  public:
-  /// Throws DatabaseError.
-  explicit ReportData(const std::filesystem::path& sweep_db);
+  /// Throws DatabaseError; Error (report_refused) where several sweeps do not compare, and says what to do.
+  explicit ReportData(const ReportSource& source);
   ~ReportData();
   ReportData(const ReportData&) = delete;
   ReportData& operator=(const ReportData&) = delete;
 
-  std::map<std::string, std::string> meta;
+  std::vector<SweepRecord> sweeps;               ///< in the order given
   std::vector<std::string> models, stacks;       ///< in the order of the plan
   std::optional<std::size_t> baseline;           ///< index of the stack marked so
   std::vector<std::unique_ptr<RunRecord>> runs;  ///< of cells that are not retired, in the order of the plan
@@ -78,15 +91,17 @@ class ReportData {
   /// Models x stacks, in order; only those with cells. In a sweep that tunes, these are the runs on fresh seeds that confirm
   /// a chosen point: claims rest on them alone.
   std::vector<Arm> arms;
-  std::vector<Arm> tuning_arms;  ///< those that chose the point: of the runs that tune, or `arms`
-  bool tuned = false;            ///< the sweep tunes
+  std::vector<Arm> tuning_arms;     ///< those that chose the point: of the runs that tune, or `arms`
+  bool tuned = false;               ///< the sweeps tune
+  std::vector<std::string> mixed;   ///< settings in which sweeps differ that are compared all the same, a sentence each
+  std::vector<std::string> joined;  ///< what else is to know about how the sweeps were joined, a sentence each
 
-  std::string name() const;  ///< of the sweep
+  std::string name() const;  ///< of the sweep, "a + b" of several
   const Arm* arm(std::size_t model, std::size_t stack) const;
   const Arm* baseline_arm(std::size_t model) const;
   /// Seeds of the cells of a phase, sorted.
   std::vector<std::int64_t> seeds(const std::string& phase) const;
-  /// Of the sweep file's `report`; null where it does not say.
+  /// Of the first sweep file's `report`; null where it does not say.
   nlohmann::json setting(const char* key) const;
   std::size_t count(RunState state) const;
   std::size_t results() const;  ///< runs that are done or diverged
@@ -95,12 +110,15 @@ class ReportData {
   /// Unigram entropy of the corpus of a run, nats per token; NaN if unknown.
   static double unigram_entropy(const RunRecord& run);
 
-  SQLite::Database& db() const { return *db_; }
-  const std::filesystem::path& folder() const { return folder_; }  ///< of sweep.db
+  /// The evaluations of a run that count, by step.
+  std::vector<EvalRow> evals(const RunRecord& run) const;
+
+  /// The database that holds `run` under its number.
+  SQLite::Database& db(const RunRecord& run) const { return *databases_[run.sweep]; }
+  SQLite::Database& db_of_sweep(std::size_t sweep) const { return *databases_[sweep]; }
 
  private:
-  std::unique_ptr<SQLite::Database> db_;
-  std::filesystem::path folder_;
+  std::vector<std::unique_ptr<SQLite::Database>> databases_;
 };
 
 /// The losses of a point that are finite, with their seeds, by seed.

@@ -181,8 +181,8 @@ Check same_weights(const ReportData& data) {
   for (const CellRecord& cell : data.cells) {
     Start& start = starts[{cell.model, cell.seed}];
     start.configs.insert(part_of(*cell.run, {"init_from"}));
-    if (cell.run->evals.empty() || cell.run->evals.front().step != 0) continue;
-    const double loss = cell.run->evals.front().loss;
+    if (!cell.run->first_eval || cell.run->first_eval->step != 0) continue;
+    const double loss = cell.run->first_eval->loss;
     if (std::isfinite(loss)) start.low = std::min(start.low, loss), start.high = std::max(start.high, loss);
   }
   std::size_t seen = 0;

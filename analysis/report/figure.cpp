@@ -8,6 +8,7 @@
 #include <limits>
 #include <vector>
 
+#include "analysis/report/axis.h"
 #include "analysis/report/escape.h"
 #include "analysis/report/palette.h"
 #include "analysis/statistics/statistics.h"
@@ -16,6 +17,8 @@ namespace equisweep {
 namespace {
 
 constexpr std::size_t kLabelLimit = 22;
+constexpr double kColumnWidth = 8.4, kTextWidth = 17.4;  // of a paper, cm
+constexpr std::size_t kGridWidth = 750;                  // of small plots on a page, pixels
 
 struct Range {
   double low = kInfinity, high = -kInfinity;
@@ -49,9 +52,9 @@ Ranges ranges_of(const Plot& plot) {
       if (!draws(plot, p)) continue;
       r.x.add(along(p.x, plot.log2_x));
       r.y.add(along(p.y, plot.log_y));
-      if (s.kind == Series::Kind::band) r.y.add(p.high);
+      if (s.kind == Series::Kind::band) r.y.add(along(p.high, plot.log_y));
       if (s.kind == Series::Kind::tiles) {
-        for (const double half : {-0.5, 0.5}) r.x.add(p.x + half), r.y.add(p.y + half);
+        for (const double half : {-0.5, 0.5}) r.x.add(p.x + half * s.tile_width), r.y.add(p.y + half);
       }
       r.clipped = r.clipped || std::isinf(p.y);
     }
@@ -74,11 +77,14 @@ Ranges ranges_of(const Plot& plot) {
   }
   if (plot.level) {
     Range with = r.y;
-    with.add(plot.level->y);
+    with.add(along(plot.level->y, plot.log_y));
     r.y = with;
   }
   if (!plot.log2_x && r.x.low == r.x.high) r.x = {r.x.low - 0.5, r.x.high + 0.5};  // gnuplot takes no empty range
-  r.x.widen(plot.log2_x ? 0.06 : 0, plot.log2_x ? 0.06 : 0);
+  const bool points =
+      std::any_of(plot.series.begin(), plot.series.end(), [](const Series& s) { return s.kind == Series::Kind::points; });
+  const double beside = plot.log2_x ? 0.06 : points ? 0.03 : 0;
+  r.x.widen(beside, beside);
   r.y.widen(0.05, r.clipped ? 0.14 : 0.05);
   return r;
 }
@@ -125,14 +131,22 @@ std::string dash_of(int dash) {
   return kinds[static_cast<std::size_t>(dash) % kinds.size()];
 }
 
-std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std::size_t& block, double height) {
+enum class Size { small, large };
+
+/// What gnuplot reads once, and what it does on each terminal.
+struct Drawing {
+  std::string data = {}, commands = {};
+};
+
+void add_plot(const Plot& plot, std::optional<std::size_t> baseline, std::size_t& block, Size size, bool x_label,
+              Drawing& drawing) {
   const Ranges r = ranges_of(plot);
-  std::string blocks, commands;
+  std::string commands;
   std::vector<Label> labels;
   const double top = back(r.y.high - 0.04 * (r.y.high - r.y.low), plot.log_y);
   const auto add = [&](const std::string& rows, const std::string& columns, const std::string& style) {
     if (rows.empty()) return;
-    blocks += fmt::format("$d{} << EOD\n{}EOD\n", block, rows);
+    drawing.data += fmt::format("$d{} << EOD\n{}EOD\n", block, rows);
     commands += fmt::format("{}$d{} using {} {}", commands.empty() ? "plot " : ", \\\n  ", block++, columns, style);
   };
   for (const Series& s : plot.series) {
@@ -158,7 +172,8 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
         add(rows, "1:2:3", fmt::format("with filledcurves fc rgb '{}' fs transparent solid 0.15 noborder", style.colour));
         break;
       case Series::Kind::tiles:
-        add(rows, "1:2:(0.48):(0.48):3", "with boxxyerror fs solid noborder lc rgb variable");
+        add(rows, fmt::format("1:2:({}):(0.48):3", 0.48 * s.tile_width),
+            "with boxxyerror fs solid noborder lc rgb variable");
         break;
       case Series::Kind::faint:
         add(rows, "1:2", fmt::format("with lines lw 0.8 lc rgb '{}'", with_opacity(style.colour, 0.35)));
@@ -182,16 +197,21 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
     }
   }
 
-  std::string out = blocks;
+  std::string& out = drawing.commands;
   out += fmt::format("set xrange [{}:{}]\nset yrange [{}:{}]\n", back(r.x.low, plot.log2_x), back(r.x.high, plot.log2_x),
                      back(r.y.low, plot.log_y), back(r.y.high, plot.log_y));
-  // 100k, 2M: whole numbers of tokens would run into each other
-  const char* linear_format = r.x.high >= 1e5 ? "%.0s%c" : "%.6g";
-  out += plot.log2_x ? "set logscale x 2\nset format x '%g'\n"
-                     : fmt::format("unset logscale x\nset format x '{}'\n", linear_format);
+  out += plot.log2_x ? "set logscale x 2\n" : "unset logscale x\n";
   out += plot.log_y ? "set logscale y\n" : "unset logscale y\n";
-  out += plot.log_y && r.y.high - r.y.low < 4 ? "set ytics autofreq\nset mytics 1\n" : "set ytics autofreq\n";
-  out += "set xtics autofreq\n";
+  const auto tics = [&](const char* axis, const std::vector<Plot::Tick>& ticks) {
+    out += fmt::format("set {}tics (", axis);
+    for (std::size_t i = 0; i < ticks.size(); ++i)
+      out += fmt::format("{}{} {}", i == 0 ? "" : ", ", gnuplot_string(ticks[i].label, kLabelLimit), ticks[i].at);
+    out += ")\n";
+  };
+  const double low = back(r.y.low, plot.log_y), high = back(r.y.high, plot.log_y);
+  const std::size_t most = size == Size::small ? 4 : 7;
+  tics("y", !plot.y_ticks.empty() ? plot.y_ticks : plot.log_y ? log_ticks(low, high, most) : linear_ticks(low, high, most));
+  if (!plot.log2_x) tics("x", linear_ticks(r.x.low, r.x.high, most));
   if (plot.log2_x) {
     // Ticks at the learning-rate scales that were run.
     std::vector<double> ticks;
@@ -200,43 +220,37 @@ std::string add_plot(const Plot& plot, std::optional<std::size_t> baseline, std:
     }
     std::sort(ticks.begin(), ticks.end());
     ticks.erase(std::unique(ticks.begin(), ticks.end()), ticks.end());
-    if (!ticks.empty() && ticks.size() <= 9) {
-      out += "set xtics (";
-      for (std::size_t i = 0; i < ticks.size(); ++i)
-        out += fmt::format("{}'{:.4g}' {}", i == 0 ? "" : ", ", ticks[i], ticks[i]);
-      out += ")\n";
-    }
+    std::vector<Plot::Tick> shown;
+    const std::size_t every = ticks.size() / 10 + 1;
+    for (std::size_t i = 0; i < ticks.size(); i += every) shown.push_back({ticks[i], fmt::format("{:.4g}", ticks[i])});
+    tics("x", shown);
   }
   out += fmt::format("set title {}\nset xlabel {}\nset ylabel {}\nunset label\n", gnuplot_string(plot.title),
-                     gnuplot_string(plot.x_label), gnuplot_string(plot.y_label));
+                     gnuplot_string(x_label ? plot.x_label : ""), gnuplot_string(plot.y_label));
   if (plot.level) {
-    const double at = (plot.level->y - r.y.low) / (r.y.high - r.y.low);
-    out += fmt::format("$d{} << EOD\n{} {}\n{} {}\nEOD\n", block, back(r.x.low, plot.log2_x), plot.level->y,
-                       back(r.x.high, plot.log2_x), plot.level->y);
+    const double at = (along(plot.level->y, plot.log_y) - r.y.low) / (r.y.high - r.y.low);
+    drawing.data += fmt::format("$d{} << EOD\n{} {}\n{} {}\nEOD\n", block, back(r.x.low, plot.log2_x), plot.level->y,
+                                back(r.x.high, plot.log2_x), plot.level->y);
     commands += fmt::format("{}$d{} using 1:2 with lines lw 1 dt (6,4) lc rgb '#808080'",
                             commands.empty() ? "plot " : ", \\\n  ", block++);
     labels.push_back({at, plot.level->label, "#808080"});
   }
-  spread_of(labels, height);
+  spread_of(labels, size == Size::small ? 0.12 : 0.062);
   std::size_t longest = 0;
   for (const Label& label : labels) {
     longest = std::max(longest, label.text.size());
     out += fmt::format("set label {} at graph 1.02, graph {:.4f} left textcolor rgb '{}'\n",
                        gnuplot_string(label.text, kLabelLimit + 4), label.y, label.colour);
   }
+  // The same for all plots of a grid, so that their axes stand in line.
+  if (size == Size::small)
+    out += fmt::format("set lmargin {}\nset tmargin 2\nset bmargin 3.2\n", plot.y_ticks.empty() ? 8 : 14);
   out += labels.empty() ? "set rmargin 2\n" : fmt::format("set rmargin {:.1f}\n", 0.85 * static_cast<double>(longest) + 2);
   if (r.clipped) {
     // Above this line lie the runs without a finite loss.
-    out += fmt::format(
-        "set label 'diverged or off the scale' at graph 0.01, graph {} left textcolor rgb '#808080' font ',9'\n", 0.9);
+    out += fmt::format("set label 'diverged or off the scale' at graph 0.01, graph {} left textcolor rgb '#808080'\n", 0.9);
   }
   out += commands.empty() ? "" : commands + "\n";
-  return out;
-}
-
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-    text.replace(at, from.size(), to);
 }
 
 }  // namespace
@@ -245,84 +259,37 @@ std::string gnuplot_script(const Figure& figure, std::optional<std::size_t> base
   const std::size_t columns = std::max<std::size_t>(1, std::min(figure.columns, figure.plots.size()));
   const std::size_t rows = (figure.plots.size() + columns - 1) / columns;
   const bool grid = figure.plots.size() > 1;
-  const std::size_t width = grid ? 250 * columns : 520, height = grid ? 190 * rows : 330;
-  // A column of a paper is 8.4 cm wide, its text 17.4 cm.
-  const double pdf_width = grid ? 17.4 : 8.4,
-               pdf_height = pdf_width * static_cast<double>(height) / static_cast<double>(width);
+  const std::size_t width = grid ? kGridWidth : 520, height = grid ? figure.row_height * rows : 330;
+  const double paper = grid ? kTextWidth : kColumnWidth,
+               paper_height = paper * static_cast<double>(height) / static_cast<double>(width);
 
-  std::string body =
-      "set border 3 lw 0.8 lc rgb 'black'\nset tics nomirror out scale 0.5\nset grid y lt 1 lw 0.5 lc rgb "
-      "'#B0808080'\nunset key\n";
+  Drawing drawing{.data = {},
+                  .commands =
+                      "set border 3 lw 0.8 lc rgb 'black'\nset tics nomirror out scale 0.5\nset grid y lt 1 lw 0.5 lc rgb "
+                      "'#B0808080'\nunset key\n"};
   std::size_t block = 0;
-  if (grid) body += fmt::format("set multiplot layout {},{} rowsfirst\n", rows, columns);
-  for (const Plot& plot : figure.plots) body += add_plot(plot, baseline, block, grid ? 0.12 : 0.062);
-  if (grid) body += "unset multiplot\n";
+  if (grid) drawing.commands += fmt::format("set multiplot layout {},{} rowsfirst\n", rows, columns);
+  for (std::size_t i = 0; i < figure.plots.size(); ++i)
+    add_plot(figure.plots[i], baseline, block, grid ? Size::small : Size::large, i + columns >= figure.plots.size(),
+             drawing);
+  if (grid) drawing.commands += "unset multiplot\n";
 
-  std::string script = "reset session\nset encoding utf8\n";
+  const auto dots = [](double cm) { return std::lround(cm / kCmPerInch * kPngResolution); };
+  std::string script = "reset session\nset encoding utf8\n" + drawing.data;
   script += fmt::format(
       "set terminal svg size {},{} dynamic font 'sans-serif,{}' linewidth 1.2 noenhanced\nset output '{}/{}.svg'\n{}unset "
       "output\n",
-      width, height, grid ? 11 : 13, folder, figure.id, body);
+      width, height, grid ? 11 : 13, folder, figure.id, drawing.commands);
   script += fmt::format(
       "reset\nset terminal pdfcairo size {}cm,{:.3f}cm font 'sans-serif,{}' linewidth 0.7 noenhanced\nset output "
       "'{}/{}.pdf'\n{}unset output\n",
-      pdf_width, pdf_height, 7, folder, figure.id, body);
+      paper, paper_height, 7, folder, figure.id, drawing.commands);
+  // A gnuplot without pngcairo draws nothing here, and the report has no PNG.
+  script += fmt::format(
+      "reset\nif (strstrt(GPVAL_TERMINALS, 'pngcairo') > 0) set terminal pngcairo size {},{} font 'sans-serif,{}' linewidth "
+      "{} noenhanced; set output '{}/{}.png'; else set terminal unknown\n{}unset output\n",
+      dots(paper), dots(paper_height), 7, 0.7 * kPngResolution / 72, folder, figure.id, drawing.commands);
   return script;
-}
-
-std::string inline_svg(const std::string& svg, const Figure& figure) {
-  std::string out = svg.substr(std::min(svg.find("<svg"), svg.size()));
-  replace_all(out, "rgb(  0,   0,   0)", "currentColor");
-  replace_all(out, "rgb(0,0,0)", "currentColor");
-  replace_all(out, "fill=\"black\"", "fill=\"currentColor\"");
-  for (const char* quote : {"'", "\""}) {
-    replace_all(out, fmt::format("id={}gp", quote), fmt::format("id={}{}-", quote, figure.id));
-    replace_all(out, fmt::format("href={}#gp", quote), fmt::format("href={}#{}-", quote, figure.id));
-  }
-  for (const char* colour :
-       {" color=\"black\"", " color=\"white\"", " color='currentColor'", " xmlns:xlink=\"http://www.w3.org/1999/xlink\"",
-        " id=\"gnuplot_canvas\"", " font-family=\"sans-serif\""}) {
-    replace_all(out, colour, "");
-  }
-  replace_all(out, "xlink:href", "href");
-  // gnuplot's own titles: one a file, one a plot element.
-  const auto cut = [&](std::string_view begin, std::string_view end, std::string_view instead) {
-    for (std::size_t at = 0; (at = out.find(begin, at)) != std::string::npos; at += instead.size()) {
-      const std::size_t stop = out.find(end, at);
-      if (stop == std::string::npos) return;
-      out.replace(at, stop + end.size() - at, instead);
-    }
-  };
-  cut("<filter", "</filter>", "");
-  cut("<title>", "</title>", "");
-  cut("<desc>", "</desc>", "");
-  cut("<g id=\"gnuplot_plot", ">", "<g>");
-  const std::string head = fmt::format(
-      " role=\"img\" aria-labelledby=\"{0}-title {0}-desc\" class=\"plot\">\n<title id=\"{0}-title\">{1}</title>\n<desc "
-      "id=\"{0}-desc\">{2}</desc>",
-      figure.id, html_escape(visible(figure.title, 200)), html_escape(visible(figure.alternative, 2000)));
-  const std::size_t open = out.find('>');
-  if (open != std::string::npos) out.replace(open, 1, head);
-  return out;
-}
-
-std::string standalone_svg(const std::string& inlined) {
-  std::string out = inlined;
-  const std::size_t open = out.find('>'), body = out.find("</desc>");
-  if (open == std::string::npos || body == std::string::npos) return out;
-  out.insert(body + 7, "\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>");
-  out.insert(open, " color=\"#1a1a1a\" font-family=\"system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif\"");
-  return "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n" + out;
-}
-
-std::string undated_pdf(std::string pdf) {
-  for (const std::string_view key : {"/CreationDate (D:", "/ModDate (D:"}) {
-    const std::string_view fixed_date = "20000101000000";
-    for (std::size_t at = 0; (at = pdf.find(key, at)) != std::string::npos; at += key.size()) {
-      if (at + key.size() + fixed_date.size() <= pdf.size()) pdf.replace(at + key.size(), fixed_date.size(), fixed_date);
-    }
-  }
-  return pdf;
 }
 
 }  // namespace equisweep

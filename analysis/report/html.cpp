@@ -95,12 +95,14 @@ struct HtmlWriter {
       }
       out += "</ul>\n";
     }
-    out += "<div class=\"scroll\" tabindex=\"0\">" + svg->second + "</div>\n";
+    out += fmt::format("<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"{}-title\">{}</div>\n",
+                       figure.id, svg->second);
     out += fmt::format(
         "<figcaption>{1} <span class=\"files\">{2}<a href=\"figures/{0}.svg\">svg</a> <a "
-        "href=\"figures/{0}.pdf\">pdf</a></span></figcaption>\n</figure>\n",
+        "href=\"figures/{0}.pdf\">pdf</a>{3}</span></figcaption>\n</figure>\n",
         figure.id, html_escape(figure.caption),
-        document.links_csv ? fmt::format("<a href=\"tables/{}.csv\">data</a> ", figure.id) : "");
+        document.links_csv ? fmt::format("<a href=\"tables/{}.csv\">data</a> ", figure.id) : "",
+        document.links_png ? fmt::format(" <a href=\"figures/{}.png\">png</a>", figure.id) : "");
   }
 };
 

@@ -70,6 +70,7 @@ std::string subtitle(const ReportData& data) {
     out += " · " + visible(corpus->get<std::string>());
     break;
   }
+  if (data.sweeps.size() > 1) out += fmt::format(" · {} sweeps joined", data.sweeps.size());
   return models.empty() ? out : out + " · " + models;
 }
 
@@ -110,6 +111,9 @@ void draw(Document& document, const fs::path& scratch, Files& files) {
     document.svg.emplace(figure->id, svg);
     files.emplace("figures/" + figure->id + ".svg", standalone_svg(svg));
     files.emplace("figures/" + figure->id + ".pdf", undated_pdf(read(scratch / (figure->id + ".pdf"))));
+    const fs::path png = scratch / (figure->id + ".png");
+    document.links_png = fs::exists(png);
+    if (document.links_png) files.emplace("figures/" + figure->id + ".png", with_resolution(read(png), kPngResolution));
   }
 }
 
@@ -137,12 +141,12 @@ void require_real_folder(const fs::path& folder) {
 
 }  // namespace
 
-void write_report(const fs::path& sweep_db, const fs::path& out, const ReportOptions& options) {
-  ReportData data(sweep_db);
+void write_report(const ReportSource& source, const fs::path& out, const ReportOptions& options) {
+  ReportData data(source);
   data.intervals = options.intervals;
   const std::vector<StackResult> results = compare(data);
   const nlohmann::json title = data.setting("title");
-  Document document{.title = title.is_string() ? title.get<std::string>() : data.name(),
+  Document document{.title = title.is_string() && data.sweeps.size() == 1 ? title.get<std::string>() : data.name(),
                     .subtitle = subtitle(data),
                     .sections = {},
                     .baseline = data.baseline,
@@ -195,16 +199,16 @@ void write_report(const fs::path& sweep_db, const fs::path& out, const ReportOpt
   place("manifest.json", manifest_text);
 }
 
-std::vector<std::string> report_objections(const fs::path& sweep_db) {
-  const ReportData data(sweep_db);
+std::vector<std::string> report_objections(const ReportSource& source) {
+  const ReportData data(source);
   std::vector<std::string> lines;
   for (const Check& check : fairness(data))
     if (check.grade == Grade::fail) lines.push_back(check.question + ": " + check.found);
   return lines;
 }
 
-std::string report_summary(const fs::path& sweep_db, std::size_t width, const IntervalMethod& intervals) {
-  ReportData data(sweep_db);
+std::string report_summary(const ReportSource& source, std::size_t width, const IntervalMethod& intervals) {
+  ReportData data(source);
   data.intervals = intervals;
   const std::vector<StackResult> results = compare(data);
   const SectionInput input{data, results};

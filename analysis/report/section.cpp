@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <utility>
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
@@ -43,6 +44,16 @@ std::vector<std::string> fewer_trials(const ReportData& data) {
                       visible(data.stacks[most->stack]), most->points.size(), visible(data.stacks[most->stack])));
   }
   return sentences;
+}
+
+Figure small_plots(std::string id, std::string title, std::string caption, std::vector<std::string> data_columns) {
+  return {.id = std::move(id),
+          .title = std::move(title),
+          .caption = std::move(caption),
+          .alternative = {},
+          .columns = 3,
+          .show_key = true,
+          .data = {.columns = std::move(data_columns)}};
 }
 
 std::string learning_rates(const RunRecord& run) {

@@ -12,7 +12,7 @@ const std::string_view kStyleSheet = R"css(
   --mono: ui-monospace, "SF Mono", Menlo, Consolas, monospace; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e5e7; --soft: #9aa0a6; --rule: #34373b; --faint: #1d1f22; --page: #131416; --link: #7cb7ea; }
-  svg.plot, .swatch { filter: brightness(1.3); }
+  svg.plot:not(.map), .swatch { filter: brightness(1.3); }
 }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; scroll-behavior: smooth; }
@@ -56,7 +56,7 @@ figure.wide svg.plot { min-width: 44rem; }
 pre { font: .8rem/1.5 var(--mono); background: var(--faint); border-radius: 6px; padding: 1rem; overflow-x: auto; }
 ul { padding-left: 1.2rem; }
 li { margin: .4rem 0; }
-nav li, .key li { margin: 0; }
+nav li, .key li { margin: 0; overflow-wrap: anywhere; }
 footer { margin-top: 4rem; border-top: 1px solid var(--rule); color: var(--soft); font-size: .85rem; }
 @media (max-width: 30rem) {
   body { padding-top: 2rem; }

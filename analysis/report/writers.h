@@ -20,15 +20,17 @@ struct Document {
   std::string title;
   std::string subtitle;  ///< n of N runs, models, corpus: one line
   std::vector<SectionContent> sections;
-  std::optional<std::size_t> baseline;     ///< index of the stack, for colours
-  std::vector<std::string> stacks;         ///< names, for keys of figures
-  std::map<std::string, std::string> svg;  ///< inline SVG by figure id; empty without figures
+  std::optional<std::size_t> baseline;           ///< index of the stack, for colours
+  std::vector<std::string> stacks;               ///< names, for keys of figures
+  std::map<std::string, std::string> svg;        ///< inline SVG by figure id; empty without figures
   bool links_csv = true, links_markdown = true;  ///< whether these files stand beside the document
+  bool links_png = false;                        ///< whether each figure is there as PNG too
 };
 
 std::string write_html(const Document& document);
 std::string write_markdown(const Document& document);
 std::string write_csv(const Table& table);
+std::string write_csv(const Rows& rows);
 
 /// A float with a booktabs tabular, for \input in a paper. Hidden columns are left out.
 std::string write_latex(const Table& table);

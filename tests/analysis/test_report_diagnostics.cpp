@@ -59,7 +59,7 @@ TEST_F(ReportDiagnostics, EquivarianceShowsTheWorstVerdictTheMedianErrorAndWhatW
   EXPECT_EQ(number_at(table, 1, "mean_val_loss_nats"), 3);
   const Figure* figure = figure_of(content, "equivariance-m");
   ASSERT_NE(figure, nullptr);
-  EXPECT_EQ(figure->data.rows.size(), 4U);
+  EXPECT_EQ(figure->data.size, 4U);
 }
 
 // Two layers: load CV 0.2 and 0.4 at step 10 (mean 0.3), 0.1 and 0.3 at step 100, the only one of the last quarter.

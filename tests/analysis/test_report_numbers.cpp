@@ -163,7 +163,9 @@ TEST_F(Report, UsesTheNewestAttemptOfEachStep) {
   const fs::path path = database(sweep);
   testing::add_attempt(path, 1, 2, 100, {{200, 3.25}});  // resumed at 100: its 200 counts, not the first one
   const ReportData data(path);
-  ASSERT_EQ(data.runs.at(0)->evals.size(), 3U);
+  const std::vector<EvalRow> evals = data.evals(*data.runs.at(0));
+  ASSERT_EQ(evals.size(), 3U);
+  EXPECT_EQ(evals.at(2).loss, 3.25);
   EXPECT_EQ(data.runs.at(0)->final_loss(), 3.25);
 }
 

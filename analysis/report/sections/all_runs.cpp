@@ -36,7 +36,7 @@ Content all_runs_section(const SectionInput& input) {
               .notes = {}};
   for (const CellRecord& cell : data.cells) {
     const RunRecord& run = *cell.run;
-    const EvalRow* last = run.evals.empty() ? nullptr : &run.evals.back();
+    const EvalRow* last = run.last_eval ? &*run.last_eval : nullptr;
     Value stack = text(data.stacks[cell.stack]);
     stack.key = static_cast<int>(cell.stack);
     table.rows.push_back(

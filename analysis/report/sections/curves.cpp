@@ -6,6 +6,7 @@
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
+#include "analysis/report/reduce.h"
 #include "analysis/report/section.h"
 
 namespace equisweep {
@@ -40,22 +41,13 @@ std::optional<Figure> loss_curves(const ReportData& data, std::size_t model, con
                 .title = fmt::format("Validation loss over {} on {}", axis.name, name),
                 .caption = {},
                 .alternative = {},
-                .data = {.id = {},
-                         .caption = {},
-                         .columns = {{"Stack", false, "stack"},
-                                     {"seed", true, "seed"},
-                                     {"step", true, "step"},
-                                     {"tokens", true, "tokens"},
-                                     {"seconds", true, "seconds"},
-                                     {"loss", true, "val_loss_nats"}},
-                         .rows = {},
-                         .notes = {}}};
+                .data = {.columns = {"stack", "seed", "step", "tokens", "seconds", "val_loss_nats"}}};
   Plot plot{.title = {}, .x_label = axis.label, .y_label = "validation loss, nats per token"};
   std::string seeds;
   std::vector<Series> faint, lines;
   for (const Arm& arm : data.arms) {
     if (arm.model != model) continue;
-    const MeanCurve curve = mean_curve(arm.chosen());
+    const MeanCurve curve = mean_curve(data, arm.chosen());
     if (curve.points.empty()) continue;
     const int stack = static_cast<int>(arm.stack);
     Series band{.kind = Series::Kind::band, .label = {}, .stack = stack},
@@ -65,14 +57,19 @@ std::optional<Figure> loss_curves(const ReportData& data, std::size_t model, con
       line.points.push_back({p.*axis.mean, p.loss});
     }
     for (const CellRecord* cell : arm.chosen().cells) {
+      const std::vector<EvalRow> evals = data.evals(*cell->run);
       Series run{.kind = Series::Kind::faint, .label = {}, .stack = stack};
-      for (const EvalRow& e : cell->run->evals) {
-        if (std::isfinite(e.loss)) run.points.push_back({axis.of(e), e.loss});
-        figure.data.rows.push_back({text(data.stacks[arm.stack]), count(cell->seed), count(e.step), count(e.tokens),
-                                    number(e.seconds, 2), number(e.loss, kLossDecimals)});
+      for (const EvalRow& e : evals) run.points.push_back({axis.of(e), e.loss});
+      const std::vector<std::size_t> shown = shown_points(run.points);
+      for (const std::size_t i : shown) {
+        const EvalRow& e = evals[i];
+        figure.data.add({data.stacks[arm.stack], cell->seed, e.step, e.tokens, e.seconds, e.loss});
       }
+      reduce(run);
       if (curve.n > 1) faint.push_back(std::move(run));
     }
+    reduce(band);
+    reduce(line);
     if (curve.n > 1) plot.series.push_back(std::move(band));
     lines.push_back(std::move(line));
     seeds += fmt::format("{}{} n = {}", seeds.empty() ? "" : ", ", visible(data.stacks[arm.stack]), curve.n);

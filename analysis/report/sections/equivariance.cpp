@@ -10,6 +10,7 @@
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
+#include "analysis/report/reduce.h"
 #include "analysis/report/section.h"
 
 namespace equisweep {
@@ -46,7 +47,7 @@ double real_at(SQLite::Statement& query, int column) {
 
 void add_audits(const ReportData& data, const CellRecord& cell, std::map<AuditKey, Audits>& all) {
   SQLite::Statement query(
-      data.db(),
+      data.db(*cell.run),
       "SELECT b.role, e.\"group\", e.step, e.error, e.floor, e.ratio, e.horizontality, e.verdict, e.claimed FROM "
       "equivariance e "
       "JOIN live_attempts a ON a.run = e.run AND a.attempt = e.attempt JOIN blocks b ON b.run = e.run AND b.block = e.block "
@@ -67,7 +68,7 @@ void add_audits(const ReportData& data, const CellRecord& cell, std::map<AuditKe
     const auto verdict = std::find(kVerdicts.begin(), kVerdicts.end(), query.getColumn(7).getString());
     audits.verdict = std::max(audits.verdict, static_cast<std::size_t>(verdict - kVerdicts.begin()));
     audits.claimed += query.getColumn(8).getInt() == 1 ? 1 : 0;
-    audits.points.push_back({.x = query.getColumn(2).getDouble(), .y = std::max(error, 1e-18)});
+    audits.points.push_back({.x = query.getColumn(2).getDouble(), .y = error});
   }
 }
 
@@ -85,38 +86,36 @@ Figure violation_figure(const ReportData& data, std::size_t model, const std::ma
   };
   for (const auto& [key, audits] : all) remember(kinds, kind_of(key.group)), remember(roles, key.role);
   const bool by_group = kinds.size() > 1;
-  Figure figure{
-      .id = "equivariance-" + file_stem(data.models[model]),
-      .title = "Equivariance error of the updates on " + name,
-      .caption = fmt::format("{}: relative equivariance error of each audit, by {}, on a logarithmic axis. Dashed: "
-                             "the highest rounding floor of the {}, that is what the arithmetic alone would show.",
-                             name, by_group ? "group" : "role", by_group ? "group" : "role"),
-      .alternative = {},
-      .columns = 3,
-      .show_key = true,
-      .data = {.id = {},
-               .caption = {},
-               .columns = {{"Stack", false, "stack"},
-                           {"Role", false, "role"},
-                           {"Group", false, "group"},
-                           {"step", true, "step"},
-                           {"error", true, "relative_error"},
-                           {"floor", true, "floor"}},
-               .rows = {},
-               .notes = {}}};
+  const char* const of = by_group ? "group" : "role";
+  Figure figure =
+      small_plots("equivariance-" + file_stem(data.models[model]), "Equivariance error of the updates on " + name,
+                  fmt::format("{}: relative equivariance error of each audit, by {}, on a logarithmic axis. Dashed: the "
+                              "highest rounding floor of the {}, that is what the arithmetic alone would show. An error of "
+                              "zero is drawn at the bottom.",
+                              name, of, of),
+                  {"stack", "role", "group", "step", "relative_error", "floor"});
+  const auto panel_of = [&](const AuditKey& key) { return by_group ? kind_of(key.group) : key.role; };
   for (const std::string& panel : by_group ? kinds : roles) {
     Plot plot{.title = panel, .x_label = "steps", .y_label = {}, .log_y = true};
-    double floor = 0, worst = 0;
+    double floor = 0, worst = 0, least = INFINITY;
     for (const auto& [key, audits] : all) {
-      if ((by_group ? kind_of(key.group) : key.role) != panel) continue;
+      if (panel_of(key) != panel) continue;
+      for (const auto* values : {&audits.errors, &audits.floors})
+        for (const double x : *values)
+          if (x > 0) least = std::min(least, x);
+    }
+    for (const auto& [key, audits] : all) {
+      if (panel_of(key) != panel) continue;
       plot.series.push_back(
           {.kind = Series::Kind::points, .label = {}, .stack = static_cast<int>(key.stack), .points = audits.points});
+      for (Series::Point& p : plot.series.back().points)
+        if (p.y == 0) p.y = std::isfinite(least) ? least / 2 : 1e-18;
+      reduce(plot.series.back());
       for (std::size_t i = 0; i < audits.points.size(); ++i) {
         if (std::isfinite(audits.floors[i])) floor = std::max(floor, audits.floors[i]);
         worst = std::max(worst, audits.points[i].y);
-        figure.data.rows.push_back({text(data.stacks[key.stack]), text(key.role), text(key.group),
-                                    count(static_cast<std::int64_t>(audits.points[i].x)), number(audits.errors[i], 12),
-                                    number(audits.floors[i], 12)});
+        figure.data.add({data.stacks[key.stack], key.role, key.group, static_cast<std::int64_t>(audits.points[i].x),
+                         audits.errors[i], audits.floors[i]});
       }
     }
     if (floor > 0) plot.level = Plot::Level{floor, ""};

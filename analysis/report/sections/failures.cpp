@@ -24,7 +24,7 @@ bool ended_badly(const RunRecord& run) { return !run.pending() && std::isinf(run
 // The last lines of the worker's output; nothing if there is none, or a link stands in its place.
 std::string log_tail(const ReportData& data, const RunRecord& run) {
   if (run.job.size() != 16 || run.job.find_first_not_of("0123456789abcdef") != std::string::npos) return "";
-  const std::string path = (data.folder() / "runs" / run.job / "log.txt").string();
+  const std::string path = (data.sweeps[run.sweep].folder / "runs" / run.job / "log.txt").string();
   const int file = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (file < 0) return "";
   std::string tail;
@@ -108,8 +108,9 @@ Content failures_section(const SectionInput& input) {
   for (const CellRecord* cell : bad) {
     const RunRecord& run = *cell->run;
     content.emplace_back(Paragraph{
-        fmt::format("{}: {} on {}, seed {}, {}. To see it again, in the folder of this sweep:", visible(run.job),
-                    visible(data.stacks[cell->stack]), visible(data.models[cell->model]), cell->seed, name_of(run.state))});
+        fmt::format("{}: {} on {}, seed {}, {}. To see it again, in the folder of {}:", visible(run.job),
+                    visible(data.stacks[cell->stack]), visible(data.models[cell->model]), cell->seed, name_of(run.state),
+                    data.sweeps.size() > 1 ? "the sweep " + visible(data.sweeps[run.sweep].name) : "this sweep")});
     std::string shown = fmt::format("equisweep exec runs/{} --verbose", visible(run.job));
     if (const std::string tail = log_tail(data, run); !tail.empty()) shown += "\n\n" + tail;
     content.emplace_back(Paragraph{std::move(shown), TextStyle::code});

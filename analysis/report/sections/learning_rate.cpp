@@ -40,16 +40,7 @@ Figure rate_curve(const ReportData& data, std::size_t model) {
                 .title = "Final validation loss against the learning rate on " + visible(data.models[model]),
                 .caption = {},
                 .alternative = {},
-                .data = {.id = {},
-                         .caption = {},
-                         .columns = {{"Stack", false, "stack"},
-                                     {"lr_scale", true, "lr_scale"},
-                                     {"axes", false, "axes"},
-                                     {"seed", true, "seed"},
-                                     {"loss", true, "val_loss_nats"},
-                                     {"state", false, "state"}},
-                         .rows = {},
-                         .notes = {}}};
+                .data = {.columns = {"stack", "lr_scale", "axes", "seed", "val_loss_nats", "state"}}};
   Plot plot{.title = {},
             .x_label = "lr_scale (multiplies every learning rate of the stack)",
             .y_label = "final validation loss, nats per token",
@@ -68,9 +59,8 @@ Figure rate_curve(const ReportData& data, std::size_t model) {
       for (const CellRecord* cell : point.cells) {
         const double loss = cell->run->final_loss();
         if (!std::isnan(loss)) points.points.push_back({.x = cell->lr_scale, .y = loss});
-        figure.data.rows.push_back({text(data.stacks[arm.stack]), number(cell->lr_scale, 6), text(cell->axes),
-                                    count(cell->seed), number(loss, kLossDecimals),
-                                    text(std::string(name_of(cell->run->state)))});
+        figure.data.add(
+            {data.stacks[arm.stack], cell->lr_scale, cell->axes, cell->seed, loss, std::string(name_of(cell->run->state))});
       }
     }
     for (auto& [axes, line] : lines) {

@@ -8,26 +8,14 @@
 #include <set>
 
 #include "analysis/report/escape.h"
+#include "analysis/report/facts.h"
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
 
 namespace equisweep {
 namespace {
 
-std::string shown(const nlohmann::json& value) { return value.is_string() ? value.get<std::string>() : value.dump(); }
-
-// Values that some runs share and others do not, by path of the key: {"torch": {"2.13.0"}, ...}.
-using Facts = std::map<std::string, std::set<std::string>>;
-
-void collect(const nlohmann::json& value, const std::string& path, Facts& facts) {
-  if (value.is_object()) {
-    for (const auto& [key, inner] : value.items()) collect(inner, path.empty() ? key : path + "." + key, facts);
-  } else {
-    facts[path].insert(shown(value));
-  }
-}
-
-Table facts_table(const std::string& id, const std::string& caption, const Facts& facts) {
+Table facts_table(const std::string& id, const std::string& caption, const ValuesByPath& facts) {
   Table table{.id = id,
               .caption = caption,
               .columns = {{.title = "What", .csv_name = "what"}, {.title = "Value", .csv_name = "value"}},
@@ -90,32 +78,39 @@ Content method_section(const SectionInput& input) {
                 seed_list.empty() ? "none" : seed_list),
   }});
 
-  Facts corpora, settings, environment;
+  ValuesByPath corpora, settings, environment;
   for (const auto& run : data.runs) {
-    collect(run->corpus, "", corpora);
+    gather(run->corpus, "", corpora);
     for (const char* part : {"data", "train", "schedule", "stop"}) {
-      if (run->config.contains(part)) collect(run->config[part], part, settings);
+      if (run->config.contains(part)) gather(run->config[part], part, settings);
     }
   }
-  SQLite::Statement attempts(data.db(), "SELECT device, threads, environment FROM attempts ORDER BY run, attempt");
-  while (attempts.executeStep()) {
-    if (const std::string device = attempts.getColumn(0).getString(); !device.empty()) environment["device"].insert(device);
-    environment["threads per job"].insert(fmt::format("{}", attempts.getColumn(1).getInt64()));
-    const nlohmann::json value = nlohmann::json::parse(attempts.getColumn(2).getString(), nullptr, false);
-    if (value.is_object()) collect(value, "", environment);
+  for (std::size_t sweep = 0; sweep < data.sweeps.size(); ++sweep) {
+    SQLite::Statement attempts(data.db_of_sweep(sweep),
+                               "SELECT device, threads, environment FROM attempts ORDER BY run, attempt");
+    while (attempts.executeStep()) {
+      if (const std::string device = attempts.getColumn(0).getString(); !device.empty())
+        environment["device"].insert(device);
+      environment["threads per job"].insert(fmt::format("{}", attempts.getColumn(1).getInt64()));
+      const nlohmann::json value = nlohmann::json::parse(attempts.getColumn(2).getString(), nullptr, false);
+      if (value.is_object()) gather(value, "", environment);
+    }
   }
   if (!corpora.empty()) content.emplace_back(facts_table("corpus", "The data.", corpora));
   if (!settings.empty())
     content.emplace_back(facts_table("settings", "Settings that all runs share, or their different values.", settings));
   if (!environment.empty())
     content.emplace_back(facts_table("environment", "Versions and hardware, as the workers recorded them.", environment));
-  for (const auto& [key, value] : data.meta) {
-    const bool long_text = value.find('\n') != std::string::npos || value.size() > 120;
-    if (long_text) {
-      content.emplace_back(Paragraph{visible(key) + ":"});
-      content.emplace_back(Paragraph{value, TextStyle::code});
-    } else {
-      content.emplace_back(Paragraph{visible(key) + ": " + visible(value, 200)});
+  for (const SweepRecord& sweep : data.sweeps) {
+    const std::string whose = data.sweeps.size() > 1 ? visible(sweep.name) + ", " : "";
+    for (const auto& [key, value] : sweep.meta) {
+      const bool long_text = value.find('\n') != std::string::npos || value.size() > 120;
+      if (long_text) {
+        content.emplace_back(Paragraph{whose + visible(key) + ":"});
+        content.emplace_back(Paragraph{value, TextStyle::code});
+      } else {
+        content.emplace_back(Paragraph{whose + visible(key) + ": " + visible(value, 200)});
+      }
     }
   }
   return content;

@@ -8,6 +8,7 @@
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
+#include "analysis/report/reduce.h"
 #include "analysis/report/section.h"
 
 namespace equisweep {
@@ -17,12 +18,13 @@ struct Measure {
   const char *name, *csv_name;
 };
 
-// In the order of the query in curves_of().
-constexpr std::array<Measure, 5> kMeasures = {{{"load CV", "load_cv"},
+// In the order of the query in add_routed_run().
+constexpr std::array<Measure, 6> kMeasures = {{{"load CV", "load_cv"},
                                                {"load entropy", "load_entropy"},
                                                {"dead experts", "dead_fraction"},
                                                {"z-loss", "z_loss"},
-                                               {"logit norm", "logit_norm"}}};
+                                               {"logit norm", "logit_norm"},
+                                               {"max violation", "max_violation"}}};
 
 struct RouterPoint {
   std::array<double, kMeasures.size()> sum = {};
@@ -36,11 +38,12 @@ constexpr const char* kLive =
     "JOIN live_attempts a ON a.run = r.run AND a.attempt = r.attempt WHERE r.run = ? AND r.step > a.after_step AND "
     "(a.until_step IS NULL OR r.step <= a.until_step)";
 
-void add_routed_run(const ReportData& data, const RunRecord& run, RouterCurve& curve) {
-  SQLite::Statement query(data.db(), fmt::format("SELECT r.step, r.load_cv, r.load_entropy, r.dead_fraction, r.z_loss, "
-                                                 "r.logit_norm FROM router_stats r {}",
-                                                 kLive));
+bool add_routed_run(const ReportData& data, const RunRecord& run, RouterCurve& curve) {
+  SQLite::Statement query(data.db(run), fmt::format("SELECT r.step, r.load_cv, r.load_entropy, r.dead_fraction, r.z_loss, "
+                                                    "r.logit_norm, r.max_violation FROM router_stats r {}",
+                                                    kLive));
   query.bind(1, run.run);
+  bool any = false;
   while (query.executeStep()) {
     RouterPoint& point = curve[query.getColumn(0).getInt64()];
     ++point.n;
@@ -48,7 +51,9 @@ void add_routed_run(const ReportData& data, const RunRecord& run, RouterCurve& c
       const SQLite::Column value = query.getColumn(i + 1);
       point.sum[static_cast<std::size_t>(i)] += value.isNull() ? kNan : value.getDouble();
     }
+    any = true;
   }
+  return any;
 }
 
 // Share of the tokens of each expert in the second half of the runs, by layer and expert; 1 / experts is even.
@@ -57,7 +62,7 @@ std::map<std::pair<std::int64_t, std::int64_t>, double> shares_of(const ReportDa
   std::map<std::pair<std::int64_t, std::int64_t>, double> tokens;
   std::map<std::int64_t, double> total;
   for (const CellRecord* cell : arm.chosen().cells) {
-    SQLite::Statement query(data.db(),
+    SQLite::Statement query(data.db(*cell->run),
                             fmt::format("SELECT r.layer, r.expert, total(r.tokens) FROM expert_load r {} AND r.step > ? "
                                         "GROUP BY r.layer, r.expert",
                                         kLive));
@@ -71,10 +76,6 @@ std::map<std::pair<std::int64_t, std::int64_t>, double> shares_of(const ReportDa
   }
   for (auto& [key, n] : tokens) n = total[key.first] > 0 ? n / total[key.first] : kNan;
   return tokens;
-}
-
-Figure empty_figure(const std::string& id, const std::string& title, const std::string& caption) {
-  return {.id = id, .title = title, .caption = caption, .alternative = {}, .columns = 3, .data = {}};
 }
 
 }  // namespace
@@ -91,39 +92,37 @@ Content routing_section(const SectionInput& input) {
                   {.title = "Dead experts", .numeric = true, .csv_name = "dead_fraction"},
                   {.title = "z-loss", .numeric = true, .csv_name = "z_loss"},
                   {.title = "Logit norm", .numeric = true, .csv_name = "logit_norm"},
+                  {.title = "Max violation", .numeric = true, .csv_name = "max_violation"},
                   {.title = "Growth", .numeric = true, .csv_name = "logit_norm_growth"},
                   {.title = "n", .numeric = true, .csv_name = "n"}},
       .rows = {},
       .notes = {"Load CV: standard deviation of the tokens per expert over their mean; 0 is even. Load entropy: of the "
                 "shares, in units of the largest possible; 1 is even. Dead experts: share that no token of the batch "
-                "is sent to. Growth: logit norm against the first one measured. n: runs."}};
+                "is sent to. Max violation: tokens of the busiest expert over the mean, less one. Growth: logit norm "
+                "against the first one measured. n: runs."}};
   Content figures;
   for (std::size_t model = 0; model < data.models.size(); ++model) {
     const std::string name = visible(data.models[model]), stem = file_stem(data.models[model]);
-    Figure lines = empty_figure("routing-" + stem, "Routing on " + name,
-                                name + ": means over layers and runs at the chosen learning rates, against steps.");
-    lines.show_key = true;
-    lines.data.columns = {{"Stack", false, "stack"}, {"step", true, "step"}};
+    Figure lines =
+        small_plots("routing-" + stem, "Routing on " + name,
+                    name + ": means over layers and runs at the chosen learning rates, against steps.", {"stack", "step"});
     for (const Measure& m : kMeasures) {
       lines.plots.push_back({.title = m.name, .x_label = "steps", .y_label = {}});
-      lines.data.columns.push_back({m.name, true, m.csv_name});
+      lines.data.columns.push_back(m.csv_name);
     }
-    Figure map =
-        empty_figure("experts-" + stem, "Load of the experts on " + name,
-                     name +
-                         ": tokens of each expert (across) in each layer with experts (upward), as a multiple of an "
-                         "even share, in the second half of training; all runs of the chosen point together. "
-                         "Light is idle, dark is crowded.");
-    map.data.columns = {
-        {"Stack", false, "stack"}, {"layer", true, "layer"}, {"expert", true, "expert"}, {"share", true, "share_of_tokens"}};
+    Figure map = small_plots("experts-" + stem, "Load of the experts on " + name,
+                             name +
+                                 ": tokens of each expert (across) in each layer with experts (upward), as a multiple of an "
+                                 "even share, in the second half of training; all runs of the chosen point together. "
+                                 "Light is idle, dark is crowded.",
+                             {"stack", "layer", "expert", "share_of_tokens"});
+    map.show_key = false;
     for (const Arm& arm : data.arms) {
       if (arm.model != model) continue;
       RouterCurve curve;
       std::int64_t runs = 0;
       for (const CellRecord* cell : arm.chosen().cells) {
-        const std::size_t before = curve.size();
-        add_routed_run(data, *cell->run, curve);
-        runs += curve.size() > before || !curve.empty() ? 1 : 0;
+        runs += add_routed_run(data, *cell->run, curve) ? 1 : 0;
       }
       if (curve.empty()) continue;
       const std::int64_t last_step = curve.rbegin()->first;
@@ -144,13 +143,12 @@ Content routing_section(const SectionInput& input) {
       for (std::size_t i = 0; i < kMeasures.size(); ++i) {
         Series series{.label = {}, .stack = static_cast<int>(arm.stack)};
         for (const auto& [step, point] : curve) series.points.push_back({static_cast<double>(step), point.at(i)});
+        reduce(series);
         lines.plots[i].series.push_back(std::move(series));
       }
-      for (const auto& [step, point] : curve) {
-        std::vector<Value> values = {text(data.stacks[arm.stack]), count(step)};
-        for (std::size_t i = 0; i < kMeasures.size(); ++i) values.push_back(number(point.at(i), 4));
-        lines.data.rows.push_back(std::move(values));
-      }
+      for (const auto& [step, point] : curve)
+        lines.data.add(
+            {data.stacks[arm.stack], step, point.at(0), point.at(1), point.at(2), point.at(3), point.at(4), point.at(5)});
       lines.alternative += fmt::format("{}{} ends at load CV {} and logit norm {}.", lines.alternative.empty() ? "" : " ",
                                        visible(data.stacks[arm.stack]), significant(late.at(0)), significant(late.at(4)));
       const auto shares = shares_of(data, arm, last_step / 2);
@@ -164,14 +162,14 @@ Content routing_section(const SectionInput& input) {
         const double load = share * experts[key.first];
         crowded = std::max(crowded, std::isnan(load) ? 0 : load);
         tiles.points.push_back({static_cast<double>(key.second), static_cast<double>(key.first), load});
-        map.data.rows.push_back({text(data.stacks[arm.stack]), count(key.first), count(key.second), number(share, 6)});
+        map.data.add({data.stacks[arm.stack], key.first, key.second, share});
       }
       map.alternative += fmt::format("{}{}: the busiest expert gets {} even shares.", map.alternative.empty() ? "" : " ",
                                      visible(data.stacks[arm.stack]), significant(crowded));
       plot.series.push_back(std::move(tiles));
       map.plots.push_back(std::move(plot));
     }
-    if (!lines.data.rows.empty()) figures.emplace_back(std::move(lines));
+    if (lines.data.size > 0) figures.emplace_back(std::move(lines));
     if (!map.plots.empty()) figures.emplace_back(std::move(map));
   }
   if (table.rows.empty())

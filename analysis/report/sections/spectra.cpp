@@ -1,147 +1,279 @@
-// Spectral norms of the weights by layer over steps, at the chosen learning rates.
+// Spectral norms, stable ranks and relative updates by weight and layer over steps, at the chosen learning rates.
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <map>
-#include <set>
-#include <tuple>
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
+#include "analysis/report/reduce.h"
 #include "analysis/report/section.h"
 
 namespace equisweep {
 namespace {
 
-constexpr std::size_t kPointsPerLine = 400;
-constexpr double kLogFactor = 20;  // a wider span of norms gets a log axis
+constexpr double kLogFactor = 20;        // a wider span of values gets a log axis
+constexpr std::size_t kMapColumns = 48;  // of tiles
+constexpr std::int64_t kMapRows = 400;   // weights on a map; of more, every second or third layer and so on
 
-// The lowest and the highest point of each of kPointsPerLine / 2 stretches: spikes stay.
-std::vector<Series::Point> thinned(const std::vector<Series::Point>& points) {
-  if (points.size() <= kPointsPerLine) return points;
-  std::vector<Series::Point> out;
-  const std::size_t stretches = kPointsPerLine / 2;
-  for (std::size_t i = 0; i < stretches; ++i) {
-    const auto begin = points.begin() + static_cast<std::ptrdiff_t>(i * points.size() / stretches);
-    const auto end = points.begin() + static_cast<std::ptrdiff_t>((i + 1) * points.size() / stretches);
-    auto [low, high] = std::minmax_element(begin, end, [](const auto& a, const auto& b) { return a.y < b.y; });
-    if (high < low) std::swap(low, high);
-    out.push_back(*low);
-    if (high != low) out.push_back(*high);
+struct Quantity {
+  const char *id, *title, *caption, *csv_name;
+};
+
+// In the order of the query in add_run().
+constexpr std::array<Quantity, 3> kQuantities = {
+    {{"spectra", "Spectral norms of the weights of ", "largest singular value of every weight over steps",
+      "spectral_norm_mean"},
+     {"stable-ranks", "Stable ranks of the weights of ", "stable rank ‖W‖²F / ‖W‖²₂ of every weight over steps",
+      "stable_rank_mean"},
+     {"update-ratios", "Relative updates of the weights of ",
+      "Frobenius norm of each update over that of its weight, ‖lr·U‖F / ‖W‖F, over steps", "update_to_weight_mean"}}};
+
+struct SpectralMean {
+  std::array<double, kQuantities.size()> sum = {};
+  std::array<std::int64_t, kQuantities.size()> n = {};
+  double at(std::size_t i) const { return n[i] > 0 ? sum[i] / static_cast<double>(n[i]) : kNan; }
+};
+
+/// A weight: its role and layer.
+using Place = std::pair<std::string, std::int64_t>;
+
+struct ArmSpectra {
+  std::size_t stack = 0, runs = 0;
+  std::vector<Place> places = {};                                // in the order of the blocks
+  std::map<std::int64_t, std::vector<SpectralMean>> steps = {};  // by place
+};
+
+void add_spectra_of(const ReportData& data, const RunRecord& run, ArmSpectra& arm) {
+  std::map<std::int64_t, std::size_t> place_of;
+  SQLite::Statement blocks(data.db(run),
+                           "SELECT block, role, layer FROM blocks WHERE run = ? AND role <> 'vector' ORDER BY block");
+  blocks.bind(1, run.run);
+  while (blocks.executeStep()) {
+    const Place place(blocks.getColumn(1).getString(), blocks.getColumn(2).getInt64());
+    auto found = std::find(arm.places.begin(), arm.places.end(), place);
+    if (found == arm.places.end()) found = arm.places.insert(found, place);
+    place_of.emplace(blocks.getColumn(0).getInt64(), static_cast<std::size_t>(found - arm.places.begin()));
   }
+  SQLite::Statement query(
+      data.db(run), "SELECT step, block, spectral_norm, stable_rank, update_to_weight FROM block_stats_curve WHERE run = ?");
+  query.bind(1, run.run);
+  bool any = false;
+  while (query.executeStep()) {
+    const auto place = place_of.find(query.getColumn(1).getInt64());
+    if (place == place_of.end()) continue;
+    std::vector<SpectralMean>& means = arm.steps[query.getColumn(0).getInt64()];
+    if (means.size() < arm.places.size()) means.resize(arm.places.size());
+    for (std::size_t i = 0; i < kQuantities.size(); ++i) {
+      const SQLite::Column value = query.getColumn(static_cast<int>(i) + 2);
+      if (value.isNull() || !std::isfinite(value.getDouble())) continue;
+      means[place->second].sum[i] += value.getDouble();
+      ++means[place->second].n[i];
+    }
+    any = true;
+  }
+  arm.runs += any ? 1 : 0;
+}
+
+std::vector<ArmSpectra> spectra_of(const ReportData& data, std::size_t model) {
+  std::vector<ArmSpectra> all;
+  for (const Arm& arm : data.arms) {
+    if (arm.model != model) continue;
+    ArmSpectra spectra{.stack = arm.stack};
+    for (const CellRecord* cell : arm.chosen().cells)
+      if (std::isfinite(cell->run->final_loss())) add_spectra_of(data, *cell->run, spectra);
+    for (auto& [step, means] : spectra.steps) means.resize(spectra.places.size());
+    if (spectra.runs > 0) all.push_back(std::move(spectra));
+  }
+  return all;
+}
+
+std::string seeds_of(const ReportData& data, const std::vector<ArmSpectra>& all) {
+  std::string out;
+  for (const ArmSpectra& arm : all)
+    out += fmt::format("{}{} n = {}", out.empty() ? "" : ", ", visible(data.stacks[arm.stack]), arm.runs);
   return out;
 }
 
-struct Mean {
-  double sum = 0;
-  std::size_t n = 0;
-};
-
-struct Key {
-  std::string role;
-  std::int64_t layer = -1;
-  std::size_t stack = 0;
-  auto operator<=>(const Key&) const = default;
-};
-
-using Lines = std::map<Key, std::map<std::int64_t, Mean>>;  // by step
-
-void add_run(SQLite::Database& db, const RunRecord& run, std::size_t stack, Lines& lines, std::vector<std::string>& roles) {
-  SQLite::Statement query(db,
-                          "SELECT b.role, b.layer, s.step, s.spectral_norm FROM block_stats s "
-                          "JOIN live_attempts a ON a.run = s.run AND a.attempt = s.attempt "
-                          "JOIN blocks b ON b.run = s.run AND b.block = s.block "
-                          "WHERE s.run = ? AND s.step > a.after_step AND (a.until_step IS NULL OR s.step <= a.until_step) "
-                          "AND s.spectral_norm IS NOT NULL AND b.role <> 'vector' ORDER BY b.block, s.step");
-  query.bind(1, run.run);
-  while (query.executeStep()) {
-    const std::string role = query.getColumn(0).getString();
-    if (std::find(roles.begin(), roles.end(), role) == roles.end()) roles.push_back(role);
-    const double norm = query.getColumn(3).getDouble();
-    if (!std::isfinite(norm)) continue;
-    Mean& mean = lines[{role, query.getColumn(1).getInt64(), stack}][query.getColumn(2).getInt64()];
-    mean.sum += norm;
-    ++mean.n;
-  }
+std::int64_t last_layer(const std::vector<ArmSpectra>& all) {
+  std::int64_t last = 0;
+  for (const ArmSpectra& arm : all)
+    for (const Place& place : arm.places) last = std::max(last, place.second);
+  return last;
 }
 
-std::optional<Figure> norm_curves(const ReportData& data, std::size_t model) {
-  Lines lines;
-  std::vector<std::string> roles;
-  std::set<std::size_t> stacks;
-  std::string seeds;
-  for (const Arm& arm : data.arms) {
-    if (arm.model != model) continue;
-    std::size_t n = 0;
-    for (const CellRecord* cell : arm.chosen().cells) {
-      if (!std::isfinite(cell->run->final_loss())) continue;
-      add_run(data.db(), *cell->run, arm.stack, lines, roles);
-      ++n;
-    }
-    if (n > 0) seeds += fmt::format("{}{} n = {}", seeds.empty() ? "" : ", ", visible(data.stacks[arm.stack]), n);
-  }
-  if (lines.empty()) return std::nullopt;
-  std::int64_t last_layer = 0;
-  for (const auto& [key, line] : lines) last_layer = std::max(last_layer, key.layer);
-
+Figure spectral_lines(const ReportData& data, std::size_t model, const std::vector<ArmSpectra>& all, std::size_t quantity) {
+  const Quantity& q = kQuantities[quantity];
   const std::string name = visible(data.models[model]);
-  Figure figure{.id = "spectra-" + file_stem(data.models[model]),
-                .title = "Spectral norms of the weights of " + name,
-                .caption = fmt::format("{}: largest singular value of every weight over steps; means over "
-                                       "seeds ({}). One line a layer, from faint (first) to full (last of {}).",
-                                       name, seeds, last_layer + 1),
-                .alternative = {},
-                .columns = 3,
-                .show_key = true,
-                .data = {.id = {},
-                         .caption = {},
-                         .columns = {{"Stack", false, "stack"},
-                                     {"Role", false, "role"},
-                                     {"layer", true, "layer"},
-                                     {"step", true, "step"},
-                                     {"spectral norm", true, "spectral_norm_mean"},
-                                     {"n", true, "n"}},
-                         .rows = {},
-                         .notes = {}}};
+  const std::int64_t last = last_layer(all);
+  Figure figure = small_plots(
+      fmt::format("{}-{}", q.id, file_stem(data.models[model])), q.title + name,
+      fmt::format("{}: {}; means over seeds ({}).{}", name, q.caption, seeds_of(data, all),
+                  last > 0 ? fmt::format(" One line a layer, from faint (first) to full (last of {}).", last + 1) : ""),
+      {"stack", "role", "layer", "step", q.csv_name, "n"});
+  std::vector<std::string> roles;
+  for (const ArmSpectra& arm : all)
+    for (const Place& place : arm.places)
+      if (std::find(roles.begin(), roles.end(), place.first) == roles.end()) roles.push_back(place.first);
   for (const std::string& role : roles) {
     Plot plot{.title = role, .x_label = "steps", .y_label = {}};
-    double largest = 0, smallest = std::numeric_limits<double>::infinity();
-    for (const auto& [key, line] : lines) {
-      if (key.role != role) continue;
-      Series series{.label = {}, .stack = static_cast<int>(key.stack)};
-      if (key.layer >= 0 && last_layer > 0)
-        series.strength = 0.35 + 0.65 * static_cast<double>(key.layer) / static_cast<double>(last_layer);
-      for (const auto& [step, mean] : line) {
-        const double value = mean.sum / static_cast<double>(mean.n);
-        series.points.push_back({static_cast<double>(step), value});
-        largest = std::max(largest, value);
-        smallest = std::min(smallest, value);
-        figure.data.rows.push_back({text(data.stacks[key.stack]), text(role), count(key.layer), count(step),
-                                    number(value, 4), count(static_cast<std::int64_t>(mean.n))});
+    double largest = -kInfinity, smallest = kInfinity;
+    for (const ArmSpectra& arm : all) {
+      for (std::size_t p = 0; p < arm.places.size(); ++p) {
+        const auto& [own, layer] = arm.places[p];
+        if (own != role) continue;
+        Series series{.label = {}, .stack = static_cast<int>(arm.stack)};
+        if (layer >= 0 && last > 0) series.strength = 0.35 + 0.65 * static_cast<double>(layer) / static_cast<double>(last);
+        for (const auto& [step, means] : arm.steps) {
+          const double value = means[p].at(quantity);
+          if (std::isnan(value)) continue;
+          series.points.push_back({static_cast<double>(step), value});
+          largest = std::max(largest, value);
+          smallest = std::min(smallest, value);
+        }
+        if (series.points.empty()) continue;
+        reduce(series);
+        for (const Series::Point& point : series.points) {
+          const auto step = static_cast<std::int64_t>(point.x);
+          figure.data.add({data.stacks[arm.stack], role, layer, step, point.y, arm.steps.at(step)[p].n[quantity]});
+        }
+        plot.series.push_back(std::move(series));
       }
-      series.points = thinned(series.points);
-      plot.series.push_back(std::move(series));
     }
-    figure.alternative +=
-        fmt::format("{}{}: at most {}.", figure.alternative.empty() ? "" : " ", visible(role), significant(largest));
+    if (plot.series.empty()) continue;
+    plot.log_y = smallest > 0 && largest / smallest > kLogFactor;
+    figure.alternative += fmt::format("{}{}: {} to {}.", figure.alternative.empty() ? "" : " ", visible(role),
+                                      significant(smallest), significant(largest));
     figure.plots.push_back(std::move(plot));
   }
   return figure;
 }
 
+/// Every weight a row, every stretch of steps a column, as dark as the norm is large against the first one.
+Figure growth_map(const ReportData& data, std::size_t model, const std::vector<ArmSpectra>& all) {
+  const std::string name = visible(data.models[model]);
+  Figure figure = small_plots("spectra-map-" + file_stem(data.models[model]), "Growth of the spectral norms of " + name,
+                              name +
+                                  ": spectral norm of every weight as a multiple of the first one measured, over steps; "
+                                  "roles upward in the order of the model, layers upward within a role. Light has shrunk, "
+                                  "blue is as it was, near black has grown four times or more.",
+                              {"stack", "role", "layer", "step", "spectral_norm_growth"});
+  figure.show_key = false;
+  figure.columns = 2;
+  for (const ArmSpectra& arm : all) {
+    const double first = static_cast<double>(arm.steps.begin()->first),
+                 final = static_cast<double>(arm.steps.rbegin()->first);
+    const std::size_t columns = std::min(kMapColumns, arm.steps.size());
+    const double width = std::max(1.0, final - first) / static_cast<double>(columns);
+    const auto every = static_cast<std::int64_t>(arm.places.size()) / kMapRows + 1;
+    // The order of the blocks goes layer by layer; a map is read role by role.
+    std::vector<std::string> roles;
+    for (const Place& place : arm.places)
+      if (std::find(roles.begin(), roles.end(), place.first) == roles.end()) roles.push_back(place.first);
+    Plot plot{.title = data.stacks[arm.stack], .x_label = "steps", .y_label = {}};
+    Series tiles{.kind = Series::Kind::tiles, .label = {}, .stack = static_cast<int>(arm.stack), .tile_width = width};
+    double row = 0, most = 0;
+    for (const std::string& role : roles) {
+      const double begin = row;
+      for (std::size_t p = 0; p < arm.places.size(); ++p) {
+        const auto& [own, layer] = arm.places[p];
+        if (own != role || (layer >= 0 && layer % every != 0)) continue;
+        std::vector<std::pair<double, int>> sums(columns);
+        double start = kNan;
+        for (const auto& [step, means] : arm.steps) {
+          const double norm = means[p].at(0);
+          if (!(norm > 0)) continue;
+          if (std::isnan(start)) start = norm;
+          auto& sum = sums[std::min(columns - 1, static_cast<std::size_t>((static_cast<double>(step) - first) / width))];
+          sum.first += norm / start;
+          ++sum.second;
+        }
+        for (std::size_t c = 0; c < columns; ++c) {
+          if (sums[c].second == 0) continue;
+          const double growth = sums[c].first / sums[c].second, x = first + (static_cast<double>(c) + 0.5) * width;
+          most = std::max(most, growth);
+          tiles.points.push_back({x, row, growth});
+          figure.data.add({data.stacks[arm.stack], role, layer, std::llround(x), growth});
+        }
+        row += 1;
+      }
+      plot.y_ticks.push_back({(begin + row - 1) / 2, role});
+    }
+    figure.row_height = std::max<std::size_t>(figure.row_height, 70 + 13 * roles.size());
+    plot.series.push_back(std::move(tiles));
+    figure.plots.push_back(std::move(plot));
+    figure.alternative += fmt::format("{}{}: at most {} times the first.", figure.alternative.empty() ? "" : " ",
+                                      visible(data.stacks[arm.stack]), significant(most));
+  }
+  return figure;
+}
+
+void add_rows(const ReportData& data, std::size_t model, const std::vector<ArmSpectra>& all, Table& table) {
+  for (const ArmSpectra& arm : all) {
+    std::vector<std::string> done;
+    for (const Place& place : arm.places) {
+      if (std::find(done.begin(), done.end(), place.first) != done.end()) continue;
+      done.push_back(place.first);
+      double norm = kNan, growth = kNan;
+      std::array<double, kQuantities.size()> sum = {};
+      double n = 0;
+      for (std::size_t p = 0; p < arm.places.size(); ++p) {
+        if (arm.places[p].first != place.first) continue;
+        const double begin = arm.steps.begin()->second[p].at(0), end = arm.steps.rbegin()->second[p].at(0);
+        norm = std::fmax(norm, end);  // the other one where one is NaN
+        growth = std::fmax(growth, end / begin);
+        for (std::size_t i = 1; i < kQuantities.size(); ++i) sum[i] += arm.steps.rbegin()->second[p].at(i);
+        n += 1;
+      }
+      Value stack = text(stack_label(data, arm.stack));
+      stack.key = static_cast<int>(arm.stack);
+      stack.value = data.stacks[arm.stack];
+      const auto short_number = [](double x) { return std::isnan(x) ? nothing() : Value{significant(x, 3), x}; };
+      table.rows.push_back({text(data.models[model]), stack, text(place.first), short_number(norm),
+                            std::isfinite(growth) ? Value{fmt::format("{:.2f}×", growth), growth} : nothing(),
+                            short_number(sum[1] / n), short_number(sum[2] / n), count(static_cast<std::int64_t>(arm.runs))});
+    }
+  }
+}
+
 }  // namespace
 
 Content spectra_section(const SectionInput& input) {
-  Content content;
+  Table table{
+      .id = "spectra",
+      .caption = "The weights at the last step measured, by role, at the chosen learning rates.",
+      .columns = {{.title = "Model", .csv_name = "model"},
+                  {.title = "Stack", .csv_name = "stack"},
+                  {.title = "Role", .csv_name = "role"},
+                  {.title = "Spectral norm", .numeric = true, .csv_name = "largest_spectral_norm"},
+                  {.title = "Growth", .numeric = true, .csv_name = "largest_growth"},
+                  {.title = "Stable rank", .numeric = true, .csv_name = "mean_stable_rank"},
+                  {.title = "Update/weight", .numeric = true, .csv_name = "mean_update_to_weight"},
+                  {.title = "n", .numeric = true, .csv_name = "n"}},
+      .rows = {},
+      .notes = {"Spectral norm and growth (against the first one measured): of the layer where they are largest. Stable "
+                "rank ‖W‖²F / ‖W‖²₂ and the norm of the update over that of the weight: means over layers. All are "
+                "means over n runs."}};
+  Content figures;
   for (std::size_t model = 0; model < input.data.models.size(); ++model) {
-    if (auto figure = norm_curves(input.data, model)) content.emplace_back(std::move(*figure));
+    const std::vector<ArmSpectra> all = spectra_of(input.data, model);
+    if (all.empty()) continue;
+    add_rows(input.data, model, all, table);
+    for (std::size_t quantity = 0; quantity < kQuantities.size(); ++quantity) {
+      Figure figure = spectral_lines(input.data, model, all, quantity);
+      if (!figure.plots.empty()) figures.emplace_back(std::move(figure));
+    }
+    figures.emplace_back(growth_map(input.data, model, all));
   }
-  if (content.empty())
-    content.emplace_back(
-        Paragraph{"No spectral norms were recorded; switch them on with `log: {spectral: {every: 10}}` in the sweep file."});
+  if (table.rows.empty())
+    return {
+        Paragraph{"No spectral norms were recorded; switch them on with `log: {spectral: {every: 10}}` in the sweep file."}};
+  Content content = {std::move(table)};
+  for (Block& figure : figures) content.push_back(std::move(figure));
   return content;
 }
 

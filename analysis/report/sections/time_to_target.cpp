@@ -21,7 +21,9 @@ double median(std::vector<double> values) {
 }
 
 // The curve of one run alone; a run without a finite final loss has none.
-MeanCurve curve_of(const CellRecord& cell) { return mean_curve(LrPoint{.axes = {}, .cells = {&cell}}); }
+MeanCurve curve_of(const ReportData& data, const CellRecord& cell) {
+  return mean_curve(data, LrPoint{.axes = {}, .cells = {&cell}});
+}
 
 struct Race {
   std::vector<double> steps, tokens, seconds;                  // to the target; infinite for a miss
@@ -42,19 +44,19 @@ void add(Race& race, const std::optional<Reached>& own, const Reached& baseline)
   if (!std::isnan(seconds)) race.seconds_ratio.push_back(seconds);
 }
 
-Race race_of(const Arm& arm, const Arm& baseline) {
+Race race_of(const ReportData& data, const Arm& arm, const Arm& baseline) {
   Race race;
-  const MeanCurve mean = mean_curve(baseline.chosen());
+  const MeanCurve mean = mean_curve(data, baseline.chosen());
   if (mean.points.empty()) return race;
   for (const CellRecord* cell : arm.chosen().cells) {
     if (cell->run->pending()) continue;
     // The baseline's run with the same seed; where there is none, its mean.
     MeanCurve opponent = mean;
     for (const CellRecord* other : baseline.chosen().cells) {
-      if (other->seed == cell->seed && std::isfinite(other->run->final_loss())) opponent = curve_of(*other);
+      if (other->seed == cell->seed && std::isfinite(other->run->final_loss())) opponent = curve_of(data, *other);
     }
     const double target = opponent.points.back().loss;
-    add(race, first_reach(curve_of(*cell), target), *first_reach(opponent, target));
+    add(race, first_reach(curve_of(data, *cell), target), *first_reach(opponent, target));
   }
   return race;
 }
@@ -97,7 +99,7 @@ Content time_to_target_section(const SectionInput& input) {
   for (const Arm& arm : data.arms) {
     const Arm* baseline = data.baseline_arm(arm.model);
     if (baseline == nullptr || baseline == &arm) continue;
-    const Race race = race_of(arm, *baseline);
+    const Race race = race_of(data, arm, *baseline);
     if (race.steps.empty()) continue;
     Value stack = text(data.stacks[arm.stack]);
     stack.key = static_cast<int>(arm.stack);

@@ -121,12 +121,26 @@ std::string unconfirmed(const ReportData& data, std::size_t model, std::size_t s
                      over ? "at every learning rate a seed diverged or failed" : "its learning rate is still being chosen");
 }
 
+// "This report joins a, b. They differ in train.steps: ..." of several sweeps.
+std::string joined_words(const ReportData& data) {
+  std::string names;
+  for (const SweepRecord& sweep : data.sweeps) names += (names.empty() ? "" : ", ") + visible(sweep.name);
+  std::string out = fmt::format("This report joins the sweeps {}. ", names);
+  if (!data.mixed.empty()) {
+    out += "They were not trained alike, so differences between them may have other causes than the stacks:";
+    for (const std::string& line : data.mixed) out += " " + line;
+    out += " ";
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string verdict_text(const SectionInput& input) {
   const ReportData& data = input.data;
   std::string out;
   if (data.runs.empty()) return "The sweep has no runs yet.";
+  if (data.sweeps.size() > 1) out += joined_words(data);
   if (!data.complete()) out += fmt::format("Preliminary: {} of {} runs have a result. ", data.results(), data.runs.size());
   if (!data.baseline)
     return out + "No stack is marked as the baseline, so this report compares nothing." + unigram_sentence(data);

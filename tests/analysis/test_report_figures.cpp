@@ -1,0 +1,93 @@
+// Figures for papers: their size in print, their resolution, fonts that come with the file.
+#include <gmock/gmock.h>
+#include <zlib.h>
+
+#include <charconv>
+
+#include "analysis/report/figure.h"
+#include "analysis/report/report.h"
+#include "tests/analysis/report_tables.h"
+#include "tests/support/process.h"
+
+namespace equisweep {
+namespace test_report_figures {
+
+class ReportFigures : public SweepFolder {
+ protected:
+  void SetUp() override { write_report(database(testing::realistic_sweep(2)), folder_ / "report"); }
+  std::string file(const std::string& name) { return testing::read_text(folder_ / "report/figures/" / name); }
+};
+
+std::uint32_t number(const std::string& bytes, std::size_t at) {
+  std::uint32_t x = 0;
+  for (std::size_t i = 0; i < 4; ++i) x = x << 8 | static_cast<unsigned char>(bytes.at(at + i));
+  return x;
+}
+
+/// The data of each chunk by type; the checksum of every chunk is compared.
+std::map<std::string, std::string> chunks_of(const std::string& png) {
+  std::map<std::string, std::string> chunks;
+  EXPECT_EQ(png.substr(0, 8), "\x89PNG\r\n\x1a\n");
+  for (std::size_t at = 8; at < png.size();) {
+    const std::size_t length = number(png, at);
+    const std::string type_and_data = png.substr(at + 4, 4 + length);
+    const auto crc = crc32(0, reinterpret_cast<const Bytef*>(type_and_data.data()), static_cast<uInt>(type_and_data.size()));
+    EXPECT_EQ(number(png, at + 8 + length), crc) << type_and_data.substr(0, 4);
+    chunks[type_and_data.substr(0, 4)] += type_and_data.substr(4);
+    at += 12 + length;
+  }
+  return chunks;
+}
+
+// 8.4 cm at 300 dots per inch are 992 dots, 17.4 cm are 2055; 300 per inch are 11811 per metre.
+TEST_F(ReportFigures, PngFilesHave300DotsPerInchAtTheWidthOfAColumnOrOfTheText) {
+  for (const auto& [name, width] : {std::pair("lr-qwen3-nano.png", 992U), std::pair("spectra-qwen3-nano.png", 2055U)}) {
+    const auto chunks = chunks_of(file(name));
+    EXPECT_EQ(number(chunks.at("IHDR"), 0), width) << name;
+    EXPECT_EQ(number(chunks.at("pHYs"), 0), 11811U);
+    EXPECT_EQ(number(chunks.at("pHYs"), 4), 11811U);
+    EXPECT_EQ(chunks.at("pHYs").at(8), 1) << "per metre";
+    EXPECT_TRUE(chunks.contains("IDAT") && chunks.contains("IEND"));
+  }
+}
+
+TEST_F(ReportFigures, PdfFilesAreAsWideAsAColumnOrTheTextAndBringTheirFonts) {
+  for (const auto& [name, centimetres] : {std::pair("lr-qwen3-nano.pdf", 8.4), std::pair("spectra-qwen3-nano.pdf", 17.4)}) {
+    const std::string pdf = file(name);
+    const std::size_t box = pdf.find("/MediaBox");
+    ASSERT_NE(box, std::string::npos);
+    std::istringstream numbers(pdf.substr(pdf.find('[', box) + 1, 60));
+    numbers.imbue(std::locale::classic());
+    double left = 0, bottom = 0, right = 0;
+    numbers >> left >> bottom >> right;
+    EXPECT_NEAR((right - left) / 72 * 2.54, centimetres, 0.02) << name;
+    const auto count = [&](const std::string& key) {
+      std::size_t n = 0;
+      for (std::size_t at = 0; (at = pdf.find(key, at)) != std::string::npos; at += key.size()) ++n;
+      return n;
+    };
+    EXPECT_GT(count("/FontDescriptor "), 0U) << name << ": a reference of each font to its description";
+    EXPECT_EQ(count("/Type /FontDescriptor"), count("/FontFile")) << name << ": each description brings its font";
+  }
+}
+
+TEST_F(ReportFigures, EveryFigureOfThePageIsThereInEachFormatWithItsData) {
+  const std::string page = testing::read_text(folder_ / "report/index.html");
+  std::size_t figures = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_ / "report/figures")) {
+    if (entry.path().extension() != ".svg") continue;
+    ++figures;
+    const std::string id = entry.path().stem();
+    for (const std::string kind : {"pdf", "png", "svg"}) {
+      EXPECT_TRUE(std::filesystem::exists(folder_ / "report/figures" / (id + "." + kind))) << id << kind;
+      EXPECT_THAT(page, ::testing::HasSubstr("href=\"figures/" + id + "." + kind + "\""));
+    }
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "report/tables" / (id + ".csv"))) << id;
+  }
+  EXPECT_GE(figures, 8U);
+}
+
+TEST(Figures, AResolutionIsNoPartOfWhatIsNoPng) { EXPECT_EQ(with_resolution("no picture", 300), "no picture"); }
+
+}  // namespace test_report_figures
+}  // namespace equisweep
