@@ -77,7 +77,18 @@ std::vector<Plot::Tick> log_ticks(double low, double high, std::size_t most) {
   if (!(low > 0) || !(low < high) || !std::isfinite(high)) return {};
   const int first = static_cast<int>(std::ceil(std::log10(low) - 1e-9)),
             last = static_cast<int>(std::floor(std::log10(high) + 1e-9));
-  if (last - first < 1) return linear_ticks(low, high, most);
+  if (last - first < 1) {
+    std::vector<Plot::Tick> ticks;  // 2, 5, 10, 20: evenly apart on such an axis
+    for (int e = first - 1; e <= last; ++e) {
+      for (const int digit : {1, 2, 5}) {
+        const double at = e < 0 ? digit / std::pow(10, -e) : digit * std::pow(10, e);
+        if (at < low || at > high) continue;
+        ticks.push_back(
+            {at, at < 1e-3 || at >= 1e4 ? fmt::format("{}·{}", digit, power_label(e)) : fmt::format("{:g}", at)});
+      }
+    }
+    return ticks.size() < 2 || ticks.size() > most + 1 ? linear_ticks(low, high, most) : ticks;
+  }
   const int every = (last - first) / static_cast<int>(most) + 1;
   std::vector<Plot::Tick> ticks;
   for (int e = first; e <= last; ++e) {

@@ -55,7 +55,7 @@ struct Series {
   std::string label = {};  ///< direct label at the right end; empty: none
   int stack = -1;          ///< decides the colour; -1: neutral grey
   double strength = 1;     ///< opacity of a line
-  double tile_width = 1;   ///< in units of x; a tile is 1 high
+  double tile_width = 1, tile_height = 1;
   struct Point {
     double x = 0, y = 0, high = 0;  ///< a band spans y to high; a tile around (x, y) is as dark as `high` is large
   };
@@ -94,7 +94,8 @@ struct Figure {
   std::vector<Plot> plots = {};  ///< more than one: a grid of small plots
   std::size_t columns = 1;
   std::size_t row_height = 190;  ///< of a small plot, where its width is 250
-  bool show_key = false;            ///< colours explained above the figure, where there are no direct labels
+  bool show_key = false;         ///< colours explained above the figure, where there are no direct labels
+  bool same_ranges = false;      ///< the axes of all plots span the same
   Rows data = {};
 };
 

@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::size_t kLabelLimit = 22;
 constexpr double kColumnWidth = 8.4, kTextWidth = 17.4;  // of a paper, cm
+constexpr int kPaperFont = 9;                            // 6 points in print
 constexpr std::size_t kGridWidth = 750;                  // of small plots on a page, pixels
 
 struct Range {
@@ -54,7 +55,7 @@ Ranges ranges_of(const Plot& plot) {
       r.y.add(along(p.y, plot.log_y));
       if (s.kind == Series::Kind::band) r.y.add(along(p.high, plot.log_y));
       if (s.kind == Series::Kind::tiles) {
-        for (const double half : {-0.5, 0.5}) r.x.add(p.x + half * s.tile_width), r.y.add(p.y + half);
+        for (const double half : {-0.5, 0.5}) r.x.add(p.x + half * s.tile_width), r.y.add(p.y + half * s.tile_height);
       }
       r.clipped = r.clipped || std::isinf(p.y);
     }
@@ -138,9 +139,8 @@ struct Drawing {
   std::string data = {}, commands = {};
 };
 
-void add_plot(const Plot& plot, std::optional<std::size_t> baseline, std::size_t& block, Size size, bool x_label,
-              Drawing& drawing) {
-  const Ranges r = ranges_of(plot);
+void add_plot(const Plot& plot, const Ranges& r, std::optional<std::size_t> baseline, std::size_t& block, Size size,
+              bool x_label, Drawing& drawing) {
   std::string commands;
   std::vector<Label> labels;
   const double top = back(r.y.high - 0.04 * (r.y.high - r.y.low), plot.log_y);
@@ -172,7 +172,7 @@ void add_plot(const Plot& plot, std::optional<std::size_t> baseline, std::size_t
         add(rows, "1:2:3", fmt::format("with filledcurves fc rgb '{}' fs transparent solid 0.15 noborder", style.colour));
         break;
       case Series::Kind::tiles:
-        add(rows, fmt::format("1:2:({}):(0.48):3", 0.48 * s.tile_width),
+        add(rows, fmt::format("1:2:({}):({}):3", 0.49 * s.tile_width, 0.49 * s.tile_height),
             "with boxxyerror fs solid noborder lc rgb variable");
         break;
       case Series::Kind::faint:
@@ -245,7 +245,7 @@ void add_plot(const Plot& plot, std::optional<std::size_t> baseline, std::size_t
   // The same for all plots of a grid, so that their axes stand in line.
   if (size == Size::small)
     out += fmt::format("set lmargin {}\nset tmargin 2\nset bmargin 3.2\n", plot.y_ticks.empty() ? 8 : 14);
-  out += labels.empty() ? "set rmargin 2\n" : fmt::format("set rmargin {:.1f}\n", 0.85 * static_cast<double>(longest) + 2);
+  out += labels.empty() ? "set rmargin 2\n" : fmt::format("set rmargin {:.1f}\n", static_cast<double>(longest) + 2);
   if (r.clipped) {
     // Above this line lie the runs without a finite loss.
     out += fmt::format("set label 'diverged or off the scale' at graph 0.01, graph {} left textcolor rgb '#808080'\n", 0.9);
@@ -267,13 +267,26 @@ std::string gnuplot_script(const Figure& figure, std::optional<std::size_t> base
                   .commands =
                       "set border 3 lw 0.8 lc rgb 'black'\nset tics nomirror out scale 0.5\nset grid y lt 1 lw 0.5 lc rgb "
                       "'#B0808080'\nunset key\n"};
+  std::vector<Ranges> ranges;
+  for (const Plot& plot : figure.plots) ranges.push_back(ranges_of(plot));
+  if (figure.same_ranges) {
+    Ranges all;
+    for (const Ranges& r : ranges) {
+      all.x.add(r.x.low), all.x.add(r.x.high), all.y.add(r.y.low), all.y.add(r.y.high);
+      all.clipped = all.clipped || r.clipped;
+    }
+    all.x.widen(0.03, 0.03);
+    ranges.assign(ranges.size(), all);
+  }
   std::size_t block = 0;
   if (grid) drawing.commands += fmt::format("set multiplot layout {},{} rowsfirst\n", rows, columns);
   for (std::size_t i = 0; i < figure.plots.size(); ++i)
-    add_plot(figure.plots[i], baseline, block, grid ? Size::small : Size::large, i + columns >= figure.plots.size(),
-             drawing);
+    add_plot(figure.plots[i], ranges[i], baseline, block, grid ? Size::small : Size::large,
+             i + columns >= figure.plots.size(), drawing);
   if (grid) drawing.commands += "unset multiplot\n";
 
+  // pdfcairo draws two thirds of a font's points and half of a line's width; pngcairo all of them, 96 dots an inch.
+  const double scale = kPngResolution / 144;
   const auto dots = [](double cm) { return std::lround(cm / kCmPerInch * kPngResolution); };
   std::string script = "reset session\nset encoding utf8\n" + drawing.data;
   script += fmt::format(
@@ -283,12 +296,13 @@ std::string gnuplot_script(const Figure& figure, std::optional<std::size_t> base
   script += fmt::format(
       "reset\nset terminal pdfcairo size {}cm,{:.3f}cm font 'sans-serif,{}' linewidth 0.7 noenhanced\nset output "
       "'{}/{}.pdf'\n{}unset output\n",
-      paper, paper_height, 7, folder, figure.id, drawing.commands);
+      paper, paper_height, kPaperFont, folder, figure.id, drawing.commands);
   // A gnuplot without pngcairo draws nothing here, and the report has no PNG.
   script += fmt::format(
-      "reset\nif (strstrt(GPVAL_TERMINALS, 'pngcairo') > 0) set terminal pngcairo size {},{} font 'sans-serif,{}' linewidth "
-      "{} noenhanced; set output '{}/{}.png'; else set terminal unknown\n{}unset output\n",
-      dots(paper), dots(paper_height), 7, 0.7 * kPngResolution / 72, folder, figure.id, drawing.commands);
+      "reset\nif (strstrt(GPVAL_TERMINALS, 'pngcairo') > 0) set terminal pngcairo size {},{} font 'sans-serif,{}' fontscale "
+      "{:.4f} pointscale {:.4f} "
+      "linewidth {:.4f} dashlength {:.4f} noenhanced; set output '{}/{}.png'; else set terminal unknown\n{}unset output\n",
+      dots(paper), dots(paper_height), kPaperFont, scale, scale, 0.7 * scale, scale, folder, figure.id, drawing.commands);
   return script;
 }
 

@@ -33,15 +33,17 @@ figure { margin: 1.75rem 0 2.5rem; }
 table { border-collapse: collapse; font-size: .875rem; line-height: 1.45; font-variant-numeric: tabular-nums lining-nums; }
 caption { caption-side: top; text-align: left; color: var(--ink); padding: 0 0 .7rem; font-size: .925rem; }
 caption span { display: block; position: sticky; left: 0; max-width: min(44rem, calc(100vw - 2.5rem)); }
-th, td { padding: .38rem .9rem .38rem 0; text-align: left; vertical-align: baseline; white-space: nowrap; }
+th, td { padding: .38rem .8rem .38rem 0; text-align: left; vertical-align: baseline; white-space: nowrap; }
 th:last-child, td:last-child { padding-right: 0; }
-thead th { font-weight: 600; border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); }
+thead th { white-space: normal; vertical-align: bottom; font-weight: 600; border-top: 1.5px solid var(--ink); border-bottom: 1px solid var(--ink); }
 tbody th { font-weight: 400; }
 tbody tr + tr > * { border-top: 1px solid var(--rule); }
 tbody tr:last-child > * { border-bottom: 1.5px solid var(--ink); }
 .n { text-align: right; }
 td:not(.n) { max-width: 22rem; overflow-wrap: anywhere; }
 #table-main td:last-child, #table-runs td:last-child, #table-fairness td:last-child, #table-ablation td:last-child, #table-failures td:last-child, #table-environment td, #table-settings td, #table-corpus td { white-space: normal; min-width: 12rem; max-width: 40rem; }
+#table-ablation td:nth-last-child(2) { white-space: normal; min-width: 7rem; }
+#table-ablation td:last-child { min-width: 16rem; }
 #table-runs th[scope=row], #table-failures th[scope=row] { font-family: var(--mono); font-size: .8rem; }
 .stack { white-space: nowrap; }
 .swatch { width: .62em; height: .62em; margin-right: .5em; }

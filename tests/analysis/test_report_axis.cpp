@@ -29,7 +29,9 @@ TEST(Axis, RoundNumbersWithTheDigitsThatTheyNeed) {
 TEST(Axis, PowersOfTenWhereThereAreTwo) {
   EXPECT_THAT(labels(log_ticks(5e-8, 0.3, 8)), ElementsAre("10⁻⁷", "10⁻⁶", "10⁻⁵", "10⁻⁴", "10⁻³", "10⁻²", "10⁻¹"));
   EXPECT_THAT(labels(log_ticks(1e-7, 1, 4)), ElementsAre("10⁻⁶", "10⁻⁴", "10⁻²", "1"));
-  EXPECT_THAT(labels(log_ticks(2, 9, 4)), ElementsAre("2", "4", "6", "8"));
+  EXPECT_THAT(labels(log_ticks(1.2, 40, 4)), ElementsAre("2", "5", "10", "20"));
+  EXPECT_THAT(labels(log_ticks(4e-8, 2e-7, 4)), ElementsAre("5·10⁻⁸", "1·10⁻⁷", "2·10⁻⁷"));
+  EXPECT_THAT(labels(log_ticks(2.5, 9, 7)), ElementsAre("3", "4", "5", "6", "7", "8", "9"));
   EXPECT_THAT(labels(log_ticks(1, 100, 4)), ElementsAre("1", "10", "10²"));
 }
 

@@ -12,10 +12,19 @@
 namespace equisweep {
 namespace test_report_figures {
 
-class ReportFigures : public SweepFolder {
+class ReportFigures : public ::testing::Test {
  protected:
-  void SetUp() override { write_report(database(testing::realistic_sweep(2)), folder_ / "report"); }
+  // One report for all: drawing takes longest.
+  static void SetUpTestSuite() {
+    shared = std::make_unique<TempFolder>();
+    testing::write_sweep(*shared / "sweep.db", testing::realistic_sweep(1));
+    write_report(*shared / "sweep.db", *shared / "report");
+  }
+  static void TearDownTestSuite() { shared.reset(); }
   std::string file(const std::string& name) { return testing::read_text(folder_ / "report/figures/" / name); }
+
+  static inline std::unique_ptr<TempFolder> shared;
+  const TempFolder& folder_ = *shared;
 };
 
 std::uint32_t number(const std::string& bytes, std::size_t at) {

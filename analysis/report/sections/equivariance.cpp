@@ -94,6 +94,7 @@ Figure violation_figure(const ReportData& data, std::size_t model, const std::ma
                               "zero is drawn at the bottom.",
                               name, of, of),
                   {"stack", "role", "group", "step", "relative_error", "floor"});
+  figure.same_ranges = true;
   const auto panel_of = [&](const AuditKey& key) { return by_group ? kind_of(key.group) : key.role; };
   for (const std::string& panel : by_group ? kinds : roles) {
     Plot plot{.title = panel, .x_label = "steps", .y_label = {}, .log_y = true};

@@ -18,7 +18,6 @@ namespace {
 
 constexpr double kLogFactor = 20;        // a wider span of values gets a log axis
 constexpr std::size_t kMapColumns = 48;  // of tiles
-constexpr std::int64_t kMapRows = 400;   // weights on a map; of more, every second or third layer and so on
 
 struct Quantity {
   const char *id, *title, *caption, *csv_name;
@@ -159,52 +158,57 @@ Figure growth_map(const ReportData& data, std::size_t model, const std::vector<A
   Figure figure = small_plots("spectra-map-" + file_stem(data.models[model]), "Growth of the spectral norms of " + name,
                               name +
                                   ": spectral norm of every weight as a multiple of the first one measured, over steps; "
-                                  "roles upward in the order of the model, layers upward within a role. Light has shrunk, "
-                                  "blue is as it was, near black has grown four times or more.",
+                                  "layers upward within a role. Light has shrunk, blue is as it was, near black has grown "
+                                  "four times or more.",
                               {"stack", "role", "layer", "step", "spectral_norm_growth"});
   figure.show_key = false;
   figure.columns = 2;
   for (const ArmSpectra& arm : all) {
-    const double first = static_cast<double>(arm.steps.begin()->first),
-                 final = static_cast<double>(arm.steps.rbegin()->first);
-    const std::size_t columns = std::min(kMapColumns, arm.steps.size());
-    const double width = std::max(1.0, final - first) / static_cast<double>(columns);
-    const auto every = static_cast<std::int64_t>(arm.places.size()) / kMapRows + 1;
+    std::vector<std::int64_t> steps;
+    for (const auto& [step, means] : arm.steps) steps.push_back(step);
+    const std::size_t columns = std::min(kMapColumns, steps.size());
+    const double width =
+        columns < 2 ? 1 : static_cast<double>(steps.back() - steps.front()) / static_cast<double>(columns - 1);
     // The order of the blocks goes layer by layer; a map is read role by role.
     std::vector<std::string> roles;
     for (const Place& place : arm.places)
       if (std::find(roles.begin(), roles.end(), place.first) == roles.end()) roles.push_back(place.first);
     Plot plot{.title = data.stacks[arm.stack], .x_label = "steps", .y_label = {}};
-    Series tiles{.kind = Series::Kind::tiles, .label = {}, .stack = static_cast<int>(arm.stack), .tile_width = width};
-    double row = 0, most = 0;
-    for (const std::string& role : roles) {
-      const double begin = row;
-      for (std::size_t p = 0; p < arm.places.size(); ++p) {
-        const auto& [own, layer] = arm.places[p];
-        if (own != role || (layer >= 0 && layer % every != 0)) continue;
-        std::vector<std::pair<double, int>> sums(columns);
+    double most = 0;
+    for (std::size_t r = 0; r < roles.size(); ++r) {
+      std::vector<std::size_t> own;
+      for (std::size_t p = 0; p < arm.places.size(); ++p)
+        if (arm.places[p].first == roles[r]) own.push_back(p);
+      const double height = 0.92 / static_cast<double>(own.size());
+      Series tiles{.kind = Series::Kind::tiles,
+                   .label = {},
+                   .stack = static_cast<int>(arm.stack),
+                   .tile_width = width,
+                   .tile_height = height};
+      for (std::size_t layer = 0; layer < own.size(); ++layer) {
+        const double y = static_cast<double>(r) - 0.46 + height * (static_cast<double>(layer) + 0.5);
         double start = kNan;
-        for (const auto& [step, means] : arm.steps) {
-          const double norm = means[p].at(0);
-          if (!(norm > 0)) continue;
-          if (std::isnan(start)) start = norm;
-          auto& sum = sums[std::min(columns - 1, static_cast<std::size_t>((static_cast<double>(step) - first) / width))];
-          sum.first += norm / start;
-          ++sum.second;
-        }
         for (std::size_t c = 0; c < columns; ++c) {
-          if (sums[c].second == 0) continue;
-          const double growth = sums[c].first / sums[c].second, x = first + (static_cast<double>(c) + 0.5) * width;
-          most = std::max(most, growth);
-          tiles.points.push_back({x, row, growth});
-          figure.data.add({data.stacks[arm.stack], role, layer, std::llround(x), growth});
+          double sum = 0, n = 0;
+          const std::size_t begin = c * steps.size() / columns, end = (c + 1) * steps.size() / columns;
+          for (std::size_t i = begin; i < end; ++i) {
+            const double norm = arm.steps.at(steps[i])[own[layer]].at(0);
+            if (!(norm > 0)) continue;
+            if (std::isnan(start)) start = norm;
+            sum += norm / start;
+            n += 1;
+          }
+          if (n == 0) continue;
+          const double x = static_cast<double>(steps[begin] + steps[end - 1]) / 2;
+          most = std::max(most, sum / n);
+          tiles.points.push_back({x, y, sum / n});
+          figure.data.add({data.stacks[arm.stack], roles[r], arm.places[own[layer]].second, x, sum / n});
         }
-        row += 1;
       }
-      plot.y_ticks.push_back({(begin + row - 1) / 2, role});
+      plot.series.push_back(std::move(tiles));
+      plot.y_ticks.push_back({static_cast<double>(r), roles[r]});
     }
-    figure.row_height = std::max<std::size_t>(figure.row_height, 70 + 13 * roles.size());
-    plot.series.push_back(std::move(tiles));
+    figure.row_height = std::max<std::size_t>(figure.row_height, 75 + 14 * roles.size());
     figure.plots.push_back(std::move(plot));
     figure.alternative += fmt::format("{}{}: at most {} times the first.", figure.alternative.empty() ? "" : " ",
                                       visible(data.stacks[arm.stack]), significant(most));
@@ -212,31 +216,41 @@ Figure growth_map(const ReportData& data, std::size_t model, const std::vector<A
   return figure;
 }
 
+/// The role of the weight at which a number is largest or smallest, with that number.
+struct Extreme {
+  double value = kNan;
+  std::string role = {};
+  void add(double x, const std::string& where, bool larger) {
+    if (std::isnan(x) || (!std::isnan(value) && (larger ? x <= value : x >= value))) return;
+    value = x;
+    role = where;
+  }
+};
+
 void add_rows(const ReportData& data, std::size_t model, const std::vector<ArmSpectra>& all, Table& table) {
   for (const ArmSpectra& arm : all) {
-    std::vector<std::string> done;
-    for (const Place& place : arm.places) {
-      if (std::find(done.begin(), done.end(), place.first) != done.end()) continue;
-      done.push_back(place.first);
-      double norm = kNan, growth = kNan;
-      std::array<double, kQuantities.size()> sum = {};
-      double n = 0;
-      for (std::size_t p = 0; p < arm.places.size(); ++p) {
-        if (arm.places[p].first != place.first) continue;
-        const double begin = arm.steps.begin()->second[p].at(0), end = arm.steps.rbegin()->second[p].at(0);
-        norm = std::fmax(norm, end);  // the other one where one is NaN
-        growth = std::fmax(growth, end / begin);
-        for (std::size_t i = 1; i < kQuantities.size(); ++i) sum[i] += arm.steps.rbegin()->second[p].at(i);
-        n += 1;
-      }
-      Value stack = text(stack_label(data, arm.stack));
-      stack.key = static_cast<int>(arm.stack);
-      stack.value = data.stacks[arm.stack];
-      const auto short_number = [](double x) { return std::isnan(x) ? nothing() : Value{significant(x, 3), x}; };
-      table.rows.push_back({text(data.models[model]), stack, text(place.first), short_number(norm),
-                            std::isfinite(growth) ? Value{fmt::format("{:.2f}×", growth), growth} : nothing(),
-                            short_number(sum[1] / n), short_number(sum[2] / n), count(static_cast<std::int64_t>(arm.runs))});
+    Extreme norm, growth, rank;
+    std::vector<double> updates;
+    const auto &first = arm.steps.begin()->second, &last = arm.steps.rbegin()->second;
+    for (std::size_t p = 0; p < arm.places.size(); ++p) {
+      const std::string& role = arm.places[p].first;
+      norm.add(last[p].at(0), role, true);
+      growth.add(last[p].at(0) / first[p].at(0), role, true);
+      rank.add(last[p].at(1), role, false);
+      for (const auto& [step, means] : arm.steps)
+        if (!std::isnan(means[p].at(2))) updates.push_back(means[p].at(2));
     }
+    const auto half = updates.begin() + static_cast<std::ptrdiff_t>(updates.size() / 2);
+    std::nth_element(updates.begin(), half, updates.end());
+    Value stack = text(stack_label(data, arm.stack));
+    stack.key = static_cast<int>(arm.stack);
+    stack.value = data.stacks[arm.stack];
+    const auto short_number = [](double x) { return std::isnan(x) ? nothing() : Value{significant(x, 3), x}; };
+    table.rows.push_back(
+        {text(data.models[model]), stack, short_number(norm.value), text(norm.role),
+         std::isfinite(growth.value) ? Value{fmt::format("{:.2f}×", growth.value), growth.value} : nothing(),
+         text(growth.role), short_number(rank.value), text(rank.role), short_number(updates.empty() ? kNan : *half),
+         count(static_cast<std::int64_t>(arm.runs))});
   }
 }
 
@@ -245,19 +259,23 @@ void add_rows(const ReportData& data, std::size_t model, const std::vector<ArmSp
 Content spectra_section(const SectionInput& input) {
   Table table{
       .id = "spectra",
-      .caption = "The weights at the last step measured, by role, at the chosen learning rates.",
+      .caption =
+          "Extremes over the weights at the last step measured, at the chosen learning rates; the figures show every "
+          "weight.",
       .columns = {{.title = "Model", .csv_name = "model"},
                   {.title = "Stack", .csv_name = "stack"},
-                  {.title = "Role", .csv_name = "role"},
-                  {.title = "Spectral norm", .numeric = true, .csv_name = "largest_spectral_norm"},
-                  {.title = "Growth", .numeric = true, .csv_name = "largest_growth"},
-                  {.title = "Stable rank", .numeric = true, .csv_name = "mean_stable_rank"},
-                  {.title = "Update/weight", .numeric = true, .csv_name = "mean_update_to_weight"},
+                  {.title = "Largest norm", .numeric = true, .csv_name = "largest_spectral_norm"},
+                  {.title = "of", .csv_name = "largest_spectral_norm_role"},
+                  {.title = "Largest growth", .numeric = true, .csv_name = "largest_growth"},
+                  {.title = "of", .csv_name = "largest_growth_role"},
+                  {.title = "Least stable rank", .numeric = true, .csv_name = "least_stable_rank"},
+                  {.title = "of", .csv_name = "least_stable_rank_role"},
+                  {.title = "Update/weight", .numeric = true, .csv_name = "median_update_to_weight"},
                   {.title = "n", .numeric = true, .csv_name = "n"}},
       .rows = {},
-      .notes = {"Spectral norm and growth (against the first one measured): of the layer where they are largest. Stable "
-                "rank ‖W‖²F / ‖W‖²₂ and the norm of the update over that of the weight: means over layers. All are "
-                "means over n runs."}};
+      .notes = {
+          "Of each weight the mean over n runs. Growth: spectral norm against the first one measured. Stable rank: ‖W‖²F / "
+          "‖W‖²₂. Update/weight: ‖lr·U‖F / ‖W‖F, median over weights and steps."}};
   Content figures;
   for (std::size_t model = 0; model < input.data.models.size(); ++model) {
     const std::vector<ArmSpectra> all = spectra_of(input.data, model);
