@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "analysis/statistics/bootstrap.h"
 #include "analysis/report/source.h"
+#include "analysis/statistics/bootstrap.h"
 #include "analysis/statistics/statistics.h"
 #include "core/run_state.h"
 #include "core/run_store.h"

@@ -15,7 +15,7 @@ enum class ReportFormat { html, markdown, csv, latex };
 
 struct ReportOptions {
   std::set<ReportFormat> formats = {ReportFormat::html, ReportFormat::markdown, ReportFormat::csv, ReportFormat::latex};
-  bool figures = true;  ///< off: no gnuplot is run, and the figures' data are tables only
+  bool figures = true;            ///< off: no gnuplot is run, and the figures' data are tables only
   IntervalMethod intervals = {};  ///< of losses and of their differences
 };
 
