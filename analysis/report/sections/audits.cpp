@@ -115,9 +115,12 @@ void add_models(const AuditReport& report, Content& content) {
 
 Content audit_tables(const ReportData& data) {
   Content content;
-  const StoredAudits stored = read_newest_audits(data.db());
-  if (stored.rules) add_rules(*stored.rules, content);
-  if (stored.models) add_models(*stored.models, content);
+  // Audits are of the rules and not of a sweep: of several sweeps those of the first that has any.
+  for (std::size_t sweep = 0; sweep < data.sweeps.size() && content.empty(); ++sweep) {
+    const StoredAudits stored = read_newest_audits(data.db_of_sweep(sweep));
+    if (stored.rules) add_rules(*stored.rules, content);
+    if (stored.models) add_models(*stored.models, content);
+  }
   return content;
 }
 
