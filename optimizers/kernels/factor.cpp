@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "optimizers/kernels/layout.h"
-#include "optimizers/kernels/streams.h"
+#include "optimizers/kernels/streams.inc"
 
 namespace equisweep {
 namespace {

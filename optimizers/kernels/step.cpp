@@ -8,7 +8,7 @@
 
 #include "core/kernels.h"
 #include "optimizers/kernels/layout.h"
-#include "optimizers/kernels/streams.h"
+#include "optimizers/kernels/streams.inc"
 
 namespace equisweep {
 

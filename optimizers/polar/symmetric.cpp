@@ -14,7 +14,7 @@
 #include <limits>
 
 #include "optimizers/kernels/loops.h"
-#include "optimizers/kernels/streams.h"
+#include "optimizers/kernels/streams.inc"
 #include "optimizers/polar/methods.h"
 
 // The BLAS inside LibTorch, whose C++ wrappers are not exported; matrices by columns.

@@ -1,7 +1,7 @@
 // How long the report of a large sweep takes, and how much memory, against the number of steps.
 //
 //   bench_report                                   1,000 runs of 1,000 and of 10,000 steps
-//   bench_report --runs 200 --steps 500 --folder /tmp/big   keeps the databases and the reports there
+//   bench_report --runs 200 --steps 500 --folder big        keeps the databases and the reports there
 //
 // The sweeps are made up: their losses, norms and loads are random walks, and they say so. Each report is written by a
 // process of its own, whose time and largest memory are printed, with and without those of gnuplot.
