@@ -34,7 +34,7 @@ std::span<const DiagnosticInfo> diagnostics() {
       {.name = "spectral",
        .summary = "norms and ranks of every weight, to block_stats, and of every matrix (head, expert), to matrix_stats",
        .fields =
-           {pace("20"),
+           {pace("50"),
             {.name = "of",
              .kind = name_list,
              .default_json = R"(["weight", "update"])",
@@ -45,7 +45,7 @@ std::span<const DiagnosticInfo> diagnostics() {
        .make = make_spectral_diagnostic},
       {.name = "router",
        .summary = "load, losses, margins and logits of every router, to router_stats, and tokens per expert, to expert_load",
-       .fields = {pace("10")},
+       .fields = {pace("20")},
        .of_routers = true,
        .make = make_router_diagnostic},
       {.name = "logits",

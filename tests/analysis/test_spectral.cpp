@@ -188,7 +188,7 @@ TEST(Spectral, WritesEveryMatrixOfEveryQuantity) {
   }
   // One weight in turn: that of number step / exact_every mod 2, and no decomposition between.
   for (const std::int64_t step : {20, 40, 50}) {
-    const auto rows = matrix_rows({{"exact_every", 20}}, bank_at(step), "quantity = 'weight'");
+    const auto rows = matrix_rows({{"every", 20}, {"exact_every", 20}}, bank_at(step), "quantity = 'weight'");
     for (const auto& row : rows) {
       const bool decomposed = step % 20 == 0 && row[0] == static_cast<double>(step / 20 % 2);
       EXPECT_EQ(!std::isnan(row[9]), decomposed) << step;
