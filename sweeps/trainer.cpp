@@ -313,11 +313,18 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     row.lr = optimizer->learning_rates(factor).front().second;
     const std::string why = divergence(step, loss, grad_norm);
     if (why.empty()) {
+      const auto diagnosed = [&] {
+        double seconds = 0;
+        for (const auto& d : diagnostics) seconds += d->take_seconds();
+        return seconds;
+      };
+      row.diagnostics_seconds = diagnosed();
       const auto update_start = Clock::now();
       if (grad_clip > 0) optimizer->clip(norm, grad_clip);
       optimizer->step(factor, Optimizer::Gradients::zero);  // as they are before the first step
-      for (const auto& d : diagnostics) row.diagnostics_seconds += d->take_seconds();
-      row.optimizer_seconds = seconds_since(update_start) - row.diagnostics_seconds;
+      const double within = diagnosed();
+      row.optimizer_seconds = seconds_since(update_start) - within;
+      row.diagnostics_seconds += within;
     }
     row.step_seconds = seconds_since(start);
     training_seconds += row.step_seconds;

@@ -80,7 +80,7 @@ footer { margin-top: 4rem; border-top: 1px solid var(--rule); color: var(--soft)
   th, td { padding-right: .5rem; white-space: normal; }
   figure.plot { max-width: 12cm; }
   figure.wide { max-width: none; }
-  figure.wide svg.plot { min-width: 0; }
+  figure.wide svg.plot { min-width: 0; max-height: 11cm; width: auto; }
 }
 )css";
 

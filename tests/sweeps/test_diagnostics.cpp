@@ -67,6 +67,7 @@ Trained train(const json& config) {
             0);
   EXPECT_EQ(db->execAndGet("SELECT count(*) FROM matrix_stats WHERE abs(exact_norm / spectral_norm - 1) > 1e-4").getInt(),
             0);
+  EXPECT_EQ(db->execAndGet("SELECT count(*) FROM steps WHERE optimizer_seconds < 0 OR diagnostics_seconds < 0").getInt(), 0);
   std::ifstream file(folder / "weights.safetensors", std::ios::binary);
   result.weights.assign(std::istreambuf_iterator<char>(file), {});
   return result;
