@@ -1,6 +1,7 @@
 #include <SQLiteCpp/VariadicBind.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <tuple>
@@ -35,12 +36,24 @@ std::vector<std::string> strings(SQLite::Database& db, const std::string& sql) {
   return result;
 }
 
-/// The tables whose rows belong to a run and are written once: all that a schema file adds later is among them by itself.
+/// The tables of our schema; a sweep's file may hold others, e.g. those of `equisweep audit --db`.
+const std::vector<std::string>& schema_tables() {
+  static const std::vector<std::string> tables = [] {
+    SQLite::Database schema(":memory:", SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE);
+    schema.exec(std::string(kSchemaText));
+    return strings(schema, "SELECT name FROM sqlite_schema WHERE type = 'table'");
+  }();
+  return tables;
+}
+
+/// Those whose rows belong to a run and are written once: all that the schema adds later is among them by itself.
 std::vector<std::string> row_tables(SQLite::Database& db) {
-  return strings(
-      db,
-      "SELECT name FROM main.sqlite_schema t WHERE type = 'table' AND name NOT IN ('runs', 'attempts') AND EXISTS "
-      "(SELECT 1 FROM pragma_table_info(t.name) c WHERE c.name = 'run') ORDER BY name");
+  std::vector<std::string> tables = schema_tables();
+  std::erase_if(tables, [&](const std::string& table) {
+    return table == "runs" || table == "attempts" ||
+           strings(db, fmt::format("SELECT name FROM pragma_table_info('{}') WHERE name = 'run'", table)).empty();
+  });
+  return tables;
 }
 
 /// The columns of `table` beside `run`, quoted; of a file of an older schema those that it has.
@@ -208,9 +221,9 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
     SQLite::Database& db = *impl_->db;
     const Attached attached(db, run_db);
     WriteTransaction transaction(db, Durability::power_loss);
-    const std::vector<std::string> missing = strings(db,
-                                                     "SELECT name FROM main.sqlite_schema WHERE type = 'table' EXCEPT "
-                                                     "SELECT name FROM incoming.sqlite_schema WHERE type = 'table'");
+    const auto held = strings(db, "SELECT name FROM incoming.sqlite_schema WHERE type = 'table'");
+    std::vector<std::string> missing = schema_tables();
+    std::erase_if(missing, [&](const auto& table) { return std::find(held.begin(), held.end(), table) != held.end(); });
     const bool older = db.execAndGet("PRAGMA incoming.user_version").getInt() < kSchemaVersion;
     if (!missing.empty() && !older)
       throw DatabaseError(run_db.string(), fmt::format("lacks the tables {}; move it away", join(missing)));

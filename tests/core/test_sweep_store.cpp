@@ -208,6 +208,16 @@ TEST(SweepStore, ValidationLossIsThatOfTheNewestEvaluationThatCounts) {
   EXPECT_EQ(store.validation_loss(kB), INFINITY);
 }
 
+TEST(SweepStore, TablesOfOthersInItsFileDoNotMatter) {
+  const TempFolder folder;
+  SweepStore store(folder / "sweep.db");
+  store.set_plan({cell(kA)});
+  SQLite::Database(folder / "sweep.db", SQLite::OPEN_READWRITE).exec("CREATE TABLE audits (audit INTEGER PRIMARY KEY)");
+  write_attempt(folder / "run.db", 1, 0, 3, RunState::done);
+  EXPECT_GT(store.ingest(folder / "run.db"), 0);
+  EXPECT_EQ(store.state(kA), RunState::done);
+}
+
 TEST(SweepStore, RefusesRunsThatAreNotItsOwn) {
   const TempFolder folder;
   SweepStore store(folder / "sweep.db");
