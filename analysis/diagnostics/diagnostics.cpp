@@ -34,7 +34,7 @@ std::span<const DiagnosticInfo> diagnostics() {
       {.name = "spectral",
        .summary = "norms and ranks of every weight, to block_stats, and of every matrix (head, expert), to matrix_stats",
        .fields =
-           {pace("50"),
+           {pace("100"),
             {.name = "of",
              .kind = name_list,
              .default_json = R"(["weight", "update"])",

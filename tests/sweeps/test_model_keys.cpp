@@ -34,7 +34,7 @@ TEST(RouterKeys, AreLeftOutOfJobsThatHaveNoRouter) {
       jobs_of(sweep(grid, ", router: {balance_loss: 0.01, z_loss: 1e-3}", "log: {router: {every: 3}, spectral: {}}\n"));
   ASSERT_EQ(with.size(), 2u);
   EXPECT_EQ(with[0].config.at("train"), plain[0].config.at("train"));
-  EXPECT_EQ(with[0].config.at("log"), json::parse(R"({"spectral": {"every": 50, "exact_all": false, "exact_every": 100,
+  EXPECT_EQ(with[0].config.at("log"), json::parse(R"({"spectral": {"every": 100, "exact_all": false, "exact_every": 100,
                                                                    "of": ["weight", "update"]}})"));
   EXPECT_EQ(with[1].config.at("train").at("router"), json::parse(R"({"balance_loss": 0.01, "z_loss": 0.001})"));
   EXPECT_EQ(with[1].config.at("log").at("router"), json::parse(R"({"every": 3})"));
