@@ -23,8 +23,7 @@ Decoder::Decoder(nlohmann::json config, at::Device device, double embedding_scal
 Scope Decoder::layer_scope(std::int64_t layer) { return Scope(weights_, fmt::format("model.layers.{}.", layer), layer); }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens_BT) const {
-  const at::Tensor x = embedding_(tokens_BT, compute_dtype_);
-  return embedding_scale_ == 1 ? x : x * at::scalar_tensor(embedding_scale_, x.options());
+  return embedding_(tokens_BT, compute_dtype_, embedding_scale_);
 }
 
 at::Tensor Decoder::run_block(std::size_t layer, const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits) const {

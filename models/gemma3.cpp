@@ -19,8 +19,8 @@ struct Block {
   RmsNorm mlp_post_norm;
 
   at::Tensor operator()(const at::Tensor& x_BTD) const {
-    const at::Tensor h_BTD = residual(x_BTD, attention_post_norm(attention(attention_norm(x_BTD))));
-    return residual(h_BTD, mlp_post_norm(mlp(mlp_norm(h_BTD))));
+    const at::Tensor h_BTD = residual(x_BTD, attention_post_norm(attention(x_BTD, {&attention_norm})));
+    return residual(h_BTD, mlp_post_norm(mlp(h_BTD, {&mlp_norm})));
   }
 };
 

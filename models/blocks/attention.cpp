@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "models/blocks/fused_attention.h"
+#include "models/blocks/tile_linear.h"
 #include "models/kernels/fused.inc"
 
 namespace equisweep {
@@ -125,21 +126,36 @@ Attention::Attention(const Scope& scope, const AttentionShape& s) : shape_(s) {
   k_norm_ = RmsNorm(scope, "k_norm", per_head ? s.head_dim : kv, s.norm_eps, s.norm_offset);
 }
 
-at::Tensor Attention::operator()(const at::Tensor& x_BTD) const {
+Attention::Heads Attention::heads(const at::Tensor& x_BTD, const RmsNorm* norm) const {
   const auto B = x_BTD.size(0), T = x_BTD.size(1);
-  const auto heads = [&](const at::Tensor& x, std::int64_t n) { return x.view({B, T, n, shape_.head_dim}); };
-  at::Tensor q = q_(x_BTD), k = k_(x_BTD), v = heads(v_(x_BTD), shape_.kv_heads);
-  if (const double c = shape_.clip_qkv; c > 0) {
-    const auto clipped = [&](const RmsNorm& norm, const at::Tensor& x, std::int64_t n) {
-      const at::Tensor normed = shape_.qk_norm == QkNorm::per_head ? norm(heads(x, n)) : norm ? norm(x) : x;
+  const auto split = [&](const at::Tensor& x, std::int64_t n) { return x.view({B, T, n, shape_.head_dim}); };
+  const std::vector<at::Tensor> weights = {q_.weight(), k_.weight(), v_.weight()};
+  const double c = shape_.clip_qkv;
+  if (c == 0 && tile_linear_serves(x_BTD, weights)) {
+    std::vector<at::Tensor> biases;
+    if (shape_.bias) biases = {q_.bias(), k_.bias(), v_.bias()};
+    const auto [cos, sin] = rotation_tables(shape_.rope, T, x_BTD.scalar_type(), x_BTD.device());
+    TurnedHeads turned{cos, sin, shape_.head_dim};
+    if (q_norm_) turned = {cos, sin, shape_.head_dim, {q_norm_.gain(), k_norm_.gain()}, q_norm_.eps(), q_norm_.offset()};
+    const auto y = tile_linear(x_BTD, weights, biases, {norm}, turned);
+    return {y[0], y[1], split(y[2], shape_.kv_heads)};
+  }
+  const auto y = joint(x_BTD, {&q_, &k_, &v_}, norm);
+  at::Tensor q = y[0], k = y[1], v = split(y[2], shape_.kv_heads);
+  if (c > 0) {
+    const auto clipped = [&](const RmsNorm& head_norm, const at::Tensor& x, std::int64_t n) {
+      const at::Tensor normed = shape_.qk_norm == QkNorm::per_head ? head_norm(split(x, n)) : head_norm ? head_norm(x) : x;
       return rotate(shape_.rope, normed.view({B, T, n, shape_.head_dim}).clamp(-c, c));
     };
-    q = clipped(q_norm_, q, shape_.heads), k = clipped(k_norm_, k, shape_.kv_heads), v = v.clamp(-c, c);
-  } else {
-    q = normalize_and_rotate(shape_.rope, q_norm_, q), k = normalize_and_rotate(shape_.rope, k_norm_, k);
+    return {clipped(q_norm_, q, shape_.heads), clipped(k_norm_, k, shape_.kv_heads), v.clamp(-c, c)};
   }
+  return {normalize_and_rotate(shape_.rope, q_norm_, q), normalize_and_rotate(shape_.rope, k_norm_, k), v};
+}
+
+at::Tensor Attention::operator()(const at::Tensor& x_BTD, const Around& around) const {
+  const auto [q, k, v] = heads(x_BTD, around.norm);
   const at::Tensor y = attend(q, k, v, shape_.scale, shape_.window, sinks_ ? *sinks_ : at::Tensor());
-  return o_(y.reshape({B, T, shape_.heads * shape_.head_dim}));
+  return o_(y.reshape({x_BTD.size(0), x_BTD.size(1), shape_.heads * shape_.head_dim}), around.residual);
 }
 
 }  // namespace equisweep

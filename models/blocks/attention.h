@@ -25,13 +25,20 @@ struct AttentionShape {
   bool sinks = false;   ///< a learned logit per head that takes part in the softmax and has no value (gpt-oss)
 };
 
-/// x [B, T, d] -> [B, T, d]. Names: {q,k,v,o}_proj, {q,k}_norm, sinks.
+/// x [B, T, d] -> [B, T, d], with a norm before and a residual behind where they are given. Names: {q,k,v,o}_proj,
+/// {q,k}_norm, sinks.
 class Attention {
  public:
   Attention(const Scope& scope, const AttentionShape& shape);
-  at::Tensor operator()(const at::Tensor& x_BTD) const;
+  at::Tensor operator()(const at::Tensor& x_BTD, const Around& around = {}) const;
 
  private:
+  struct Heads {
+    at::Tensor q_BTHC, k_BTGC, v_BTGC;
+  };
+  /// The heads of x, or of norm(x), as attend() takes them.
+  Heads heads(const at::Tensor& x_BTD, const RmsNorm* norm) const;
+
   AttentionShape shape_;
   Linear q_, k_, v_, o_;
   RmsNorm q_norm_, k_norm_;

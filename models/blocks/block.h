@@ -18,8 +18,8 @@ struct PreNormBlock {
 
   template <class... More>
   at::Tensor operator()(const at::Tensor& x_BTD, More&... more) const {
-    const at::Tensor h_BTD = residual(x_BTD, attention(attention_norm(x_BTD)));
-    return residual(h_BTD, mlp(mlp_norm(h_BTD), more...));
+    const at::Tensor h_BTD = attention(x_BTD, {&attention_norm, x_BTD});
+    return mlp(h_BTD, more..., {&mlp_norm, h_BTD});
   }
 };
 

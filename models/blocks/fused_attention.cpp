@@ -108,6 +108,37 @@ void backward_task(const Sizes& z, Int b, Int g, const at::Tensor& q, const at::
   }
 }
 
+/// Whether the tile registers serve these heads.
+bool on_tiles(const at::Tensor& q, double scale) {
+  return q.scalar_type() == at::kBFloat16 && q.size(3) % 32 == 0 && scale > 0 && tile_attention() != nullptr;
+}
+
+/// The heads of one group of one sequence; `peak_and_share` [2, B, H, T].
+AmxAttention tile_task(const Sizes& z, Int b, Int g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                       const float* sinks, double scale, const at::Tensor& peak_and_share) {
+  const Int R = z.H / z.G, h = g * R;
+  const Heads<const Bf16> Q(q), K(k), V(v);
+  float* const peak = elements<float>(peak_and_share) + (b * z.H + h) * z.T;
+  return {z.T,
+          z.C,
+          R,
+          z.window,
+          static_cast<float>(scale),
+          {Q.at(b, 0, h), Q.time, Q.head},
+          {K.at(b, 0, g), K.time, 0},
+          {V.at(b, 0, g), V.time, 0},
+          sinks ? sinks + h : nullptr,
+          peak,
+          peak + z.B * z.H * z.T};
+}
+
+/// The rows of a tensor [B, T, heads, C] from head h of sequence b on.
+template <class T>
+HeadRows<T> rows_from(const at::Tensor& x, Int b, Int h) {
+  const Heads<T> heads(x);
+  return {heads.at(b, 0, h), heads.time, heads.head};
+}
+
 struct FusedAttention : torch::autograd::Function<FusedAttention> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_any, const at::Tensor& k_any, const at::Tensor& v_any,
                             const std::optional<at::Tensor>& sinks_or, double scale, Int window) {
@@ -115,13 +146,27 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
     const at::Tensor sinks_H = sinks_or.value_or(at::Tensor());
     const Sizes z{q.size(0), q.size(1), q.size(2), k.size(2), q.size(3), window};
     const at::Tensor y = at::empty(q.sizes(), q.options());
-    const at::Tensor lse = at::empty({z.B, z.H, z.T}, q.options().dtype(at_least_float(q.scalar_type())));
-    const at::Tensor sinks = sinks_H.defined() ? sinks_H.to(lse.scalar_type()).contiguous() : at::Tensor();
-    with_element(q.scalar_type(), [&]<class E>() {
+    const at::TensorOptions wide = q.options().dtype(at_least_float(q.scalar_type()));
+    const at::Tensor sinks = sinks_H.defined() ? sinks_H.to(at_least_float(q.scalar_type())).contiguous() : at::Tensor();
+    // What the backward pass needs to compute the probabilities again.
+    at::Tensor lse;
+    if (on_tiles(q, scale)) {
+      lse = at::empty({2, z.B, z.H, z.T}, wide);
+      const AmxAttentionKernels& kernels = *tile_attention();
       over_tasks(z.B * z.G, [&](Int task) {
-        forward_task<E>(z, task / z.G, task % z.G, q, k, v, elements<Wide<E>>(sinks), static_cast<Wide<E>>(scale), y, lse);
+        const Int b = task / z.G, g = task % z.G;
+        const Scratch<char> scratch(kernels.scratch_bytes(z.T, z.C));
+        kernels.forward(tile_task(z, b, g, q, k, v, elements<float>(sinks), scale, lse),
+                        rows_from<Bf16>(y, b, g * (z.H / z.G)), scratch.get());
       });
-    });
+    } else {
+      lse = at::empty({z.B, z.H, z.T}, wide);
+      with_element(q.scalar_type(), [&]<class E>() {
+        over_tasks(z.B * z.G, [&](Int task) {
+          forward_task<E>(z, task / z.G, task % z.G, q, k, v, elements<Wide<E>>(sinks), static_cast<Wide<E>>(scale), y, lse);
+        });
+      });
+    }
     ctx->save_for_backward({q, k, v, sinks, lse});
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["window"] = window;
@@ -138,12 +183,23 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
     const Gradients out{at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()),
                         at::empty(v.sizes(), v.options()),
                         sinks.defined() ? at::empty({z.B, z.H}, lse.options()) : at::Tensor()};
-    with_element(q.scalar_type(), [&]<class E>() {
+    if (on_tiles(q, scale)) {
+      const AmxAttentionKernels& kernels = *tile_attention();
       over_tasks(z.B * z.G, [&](Int task) {
-        backward_task<E>(z, task / z.G, task % z.G, q, k, v, elements<Wide<E>>(sinks), static_cast<Wide<E>>(scale), lse, dy,
-                         out);
+        const Int b = task / z.G, g = task % z.G, h = g * (z.H / z.G);
+        const Scratch<char> scratch(kernels.scratch_bytes(z.T, z.C));
+        kernels.backward(tile_task(z, b, g, q, k, v, elements<float>(sinks), scale, lse), rows_from<const Bf16>(dy, b, h),
+                         rows_from<Bf16>(out.q, b, h), rows_from<Bf16>(out.k, b, g), rows_from<Bf16>(out.v, b, g),
+                         sinks.defined() ? elements<float>(out.sinks_BH) + b * z.H + h : nullptr, scratch.get());
       });
-    });
+    } else {
+      with_element(q.scalar_type(), [&]<class E>() {
+        over_tasks(z.B * z.G, [&](Int task) {
+          backward_task<E>(z, task / z.G, task % z.G, q, k, v, elements<Wide<E>>(sinks), static_cast<Wide<E>>(scale), lse,
+                           dy, out);
+        });
+      });
+    }
     at::Tensor dsinks;
     if (sinks.defined()) dsinks = out.sinks_BH.sum(0).to(ctx->saved_data["sink_type"].toScalarType());
     return {out.q, out.k, out.v, dsinks, at::Tensor(), at::Tensor()};

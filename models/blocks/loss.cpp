@@ -7,6 +7,8 @@
 #include <algorithm>
 
 #include "models/blocks/precision.h"
+#include "models/blocks/tile_linear.h"
+#include "models/blocks/tile_loss.h"
 #include "models/kernels/fused.inc"
 
 namespace equisweep {
@@ -42,12 +44,17 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
     const auto N = hidden_ND.size(0);
     const auto compute = hidden_ND.scalar_type(), wide = at_least_float(compute);
     const bool with_gradient = hidden_ND.requires_grad() || head_VD.requires_grad();
+    const bool fused = fusable(hidden_ND);
+    const at::Tensor targets = fused ? targets_N.contiguous() : targets_N;
+    if (fused) check_targets(targets, head_VD.size(0));
+    if (softcap == 0 && tile_linear_serves(hidden_ND, head_VD)) {
+      const LossWithGradients out = tile_cross_entropy(hidden_ND, head_VD, targets, with_gradient, chunk);
+      if (with_gradient) ctx->save_for_backward({out.dhidden_ND, out.dhead_VD});
+      return out.sum / static_cast<double>(N);
+    }
     const at::Tensor head = head_VD.to(compute);
     at::Tensor loss = at::zeros({}, hidden_ND.options().dtype(wide));
     at::Tensor dhidden_ND, dhead_VD;
-    const bool fused = fusable(hidden_ND);
-    const at::Tensor targets = fused ? targets_N.contiguous() : targets_N;
-    if (fused) check_targets(targets, head.size(0));
     if (with_gradient) dhidden_ND = at::empty_like(hidden_ND);
     for (std::int64_t begin = 0; begin < N; begin += chunk) {
       const auto n = std::min(chunk, N - begin);

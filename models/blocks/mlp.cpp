@@ -3,6 +3,8 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "models/blocks/tile_linear.h"
+#include "models/blocks/tile_mlp.h"
 #include "models/kernels/fused.inc"
 
 namespace equisweep {
@@ -55,7 +57,12 @@ GatedMlp::GatedMlp(const Scope& scope, std::int64_t d, std::int64_t ff, Gate gat
       down_(scope, "down_proj", Role::mlp_down, ff, d),
       kind_(gate) {}
 
-at::Tensor GatedMlp::operator()(const at::Tensor& x_BTD) const { return down_(gated(gate_(x_BTD), up_(x_BTD), kind_)); }
+at::Tensor GatedMlp::operator()(const at::Tensor& x_BTD, const Around& around) const {
+  if (tile_linear_serves(x_BTD, {gate_.weight(), up_.weight(), down_.weight()}))
+    return tile_mlp(x_BTD, gate_.weight(), up_.weight(), down_.weight(), kind_, around);
+  const auto gate_up = joint(x_BTD, {&gate_, &up_}, around.norm);
+  return down_(gated(gate_up[0], gate_up[1], kind_), around.residual);
+}
 
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Gate kind) {
   if (fusable(gate)) return GatedFunction::apply(gate.contiguous(), up.contiguous(), static_cast<std::int64_t>(kind));

@@ -6,11 +6,12 @@
 
 namespace equisweep {
 
-/// y = W_down (act(W_gate x) * (W_up x)), x [B, T, d]. Names: {gate,up,down}_proj.
+/// y = W_down (act(W_gate x) * (W_up x)), x [B, T, d], with a norm before and a residual behind where they are given. Names:
+/// {gate,up,down}_proj.
 class GatedMlp {
  public:
   GatedMlp(const Scope& scope, std::int64_t d, std::int64_t ff, Gate gate);
-  at::Tensor operator()(const at::Tensor& x_BTD) const;
+  at::Tensor operator()(const at::Tensor& x_BTD, const Around& around = {}) const;
 
  private:
   Linear gate_, up_, down_;

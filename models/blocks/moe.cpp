@@ -164,7 +164,11 @@ Moe::Moe(const Scope& scope, const MoeShape& s) : shape_(s) {
   }
 }
 
-at::Tensor Moe::operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits) const {
+at::Tensor Moe::operator()(const at::Tensor& input_BTD, std::vector<at::Tensor>& router_logits, const Around& around) const {
+  const at::Tensor x_BTD = around.input(input_BTD);
+  const auto plus_residual = [&](const at::Tensor& y) {
+    return around.residual.defined() ? residual(around.residual, y.view_as(x_BTD)) : y.view_as(x_BTD);
+  };
   const auto dtype = x_BTD.scalar_type();
   const auto cast = [dtype](const Weight& w) { return (*w).to(dtype); };
   const at::Tensor x_ND = x_BTD.reshape({-1, shape_.d});
@@ -174,10 +178,9 @@ at::Tensor Moe::operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& rou
   const Routes routes = route(logits_NE, shape_.top_k, shape_.routing);
   if (fusable(x_ND)) {
     const auto bias = [](const Weight& w) { return w ? *w : at::Tensor(); };
-    return fused_experts(x_ND, routes.weights_NK, routes.experts_NK,
-                         {*gate_up_, bias(gate_up_bias_), *down_, bias(down_bias_), shape_.clamped},
-                         {shape_.clamped ? Gate::clamped : Gate::silu, shape_.alpha, shape_.limit})
-        .view_as(x_BTD);
+    return plus_residual(fused_experts(x_ND, routes.weights_NK, routes.experts_NK,
+                                       {*gate_up_, bias(gate_up_bias_), *down_, bias(down_bias_), shape_.clamped},
+                                       {shape_.clamped ? Gate::clamped : Gate::silu, shape_.alpha, shape_.limit}));
   }
   const Slots slots = sort_by_expert(routes.experts_NK, shape_.experts, row_multiple(x_ND));
 
@@ -193,7 +196,7 @@ at::Tensor Moe::operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& rou
   }
   at::Tensor y_SD = grouped_product(inner, cast(down_), slots.begins, shape_.clamped);
   if (shape_.clamped) y_SD = y_SD + cast(down_bias_).index_select(0, slots.expert_of_slot);
-  return CombineSlots::apply(y_SD, routes.weights_NK.to(dtype), slots.slot_of_pair).view_as(x_BTD);
+  return plus_residual(CombineSlots::apply(y_SD, routes.weights_NK.to(dtype), slots.slot_of_pair));
 }
 
 Routes route(const at::Tensor& logits_NE, std::int64_t top_k, Routing routing) {

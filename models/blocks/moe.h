@@ -5,7 +5,7 @@
 
 #include <span>
 
-#include "models/blocks/weights.h"
+#include "models/blocks/norm.h"
 
 namespace equisweep {
 
@@ -31,8 +31,9 @@ class Moe {
  public:
   /// Throws UsageError if top_k exceeds the experts.
   Moe(const Scope& scope, const MoeShape& shape);
-  /// x [B, T, D] -> [B, T, D]; appends the logits of the router [B*T, E], before any softmax.
-  at::Tensor operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits) const;
+  /// x [B, T, D] -> [B, T, D], with a norm before and a residual behind where they are given; appends the logits of the
+  /// router [B*T, E], before any softmax.
+  at::Tensor operator()(const at::Tensor& x_BTD, std::vector<at::Tensor>& router_logits, const Around& around = {}) const;
 
  private:
   MoeShape shape_;

@@ -24,4 +24,13 @@ class RmsNorm {
   double eps_ = 0, offset_ = 0;
 };
 
+/// What stands around a part of a block: its input is norm(x) where there is a norm, and the residual, if defined, is added
+/// to its output.
+struct Around {
+  const RmsNorm* norm = nullptr;
+  at::Tensor residual = {};
+
+  at::Tensor input(const at::Tensor& x) const { return norm ? (*norm)(x) : x; }
+};
+
 }  // namespace equisweep

@@ -134,6 +134,11 @@ at::Tensor rotate(const Rope& rope, const at::Tensor& x_BTHC) {
   return at::addcmul(x_BTHC * t.cos, at::cat({halves[1], halves[0]}, -1), t.sin);
 }
 
+RotationTables rotation_tables(const Rope& rope, std::int64_t T, at::ScalarType dtype, at::Device device) {
+  const Tables t = cached_tables(rope, T, dtype, device);
+  return {t.half_cos, t.half_sin};
+}
+
 at::Tensor normalize_and_rotate(const Rope& rope, const RmsNorm& norm, const at::Tensor& x_BTD) {
   if (fusable(x_BTD)) {
     const Tables t = cached_tables(rope, x_BTD.size(1), x_BTD.scalar_type(), x_BTD.device());

@@ -39,6 +39,12 @@ struct Rope {
 /// are computed in double and cached for each (rope, T, dtype, device); safe to call from several threads.
 at::Tensor rotate(const Rope& rope, const at::Tensor& x_BTHC);
 
+/// cos and sin of the rotation's angles times the attention factor, [T, head_dim/2], in at least fp32; cached.
+struct RotationTables {
+  at::Tensor cos, sin;
+};
+RotationTables rotation_tables(const Rope& rope, std::int64_t T, at::ScalarType dtype, at::Device device);
+
 /// rotate(rope, norm(x)), in one pass on the CPU: x [B, T, heads * head_dim], the norm over each head (gain [head_dim]) or
 /// over all of them (gain [heads * head_dim]); without a norm the rotation alone. -> [B, T, heads, head_dim].
 at::Tensor normalize_and_rotate(const Rope& rope, const RmsNorm& norm, const at::Tensor& x_BTD);

@@ -1,87 +1,12 @@
-// Compiled for machines with AMX alone; includes nothing of the standard library, whose inline functions would serve the
-// whole program.
-//
-// A tile register holds 16 rows of 64 bytes. A tile of A is 16 rows of 32 bf16 as they lie in memory; one of B is 32 rows
-// and 16 columns as 16 rows of 16 pairs (b[2k][n], b[2k+1][n]), so B is packed into panels of 16 columns first. Four tiles
-// of C are computed at a time, each tile of A and B used twice.
+// Compiled for machines with AMX alone; see amx_tiles.inc.
 #include "models/kernels/amx.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
 
-#include <immintrin.h>
+#include "models/kernels/amx_tiles.inc"
 
 namespace equisweep {
 namespace {
-
-using Int = std::int64_t;
-
-constexpr Int round_up(Int n, Int to) { return (n + to - 1) / to * to; }
-
-struct alignas(64) TileConfig {
-  std::uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  std::uint16_t bytes_per_row[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-
-inline __mmask32 first_of_32(Int n) { return n >= 32 ? 0xffffffffU : (1U << n) - 1U; }
-inline __mmask16 first_of_16(Int n) { return static_cast<__mmask16>(n >= 16 ? 0xffffU : (1U << n) - 1U); }
-
-/// (x[i], y[i]) for 16 i, of which `mask` exist; y may be null.
-inline __m512i pairs(const Bf16* x, const Bf16* y, __mmask16 mask) {
-  const __m512i low = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, x));
-  if (!y) return low;
-  return _mm512_or_si512(low, _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, y)), 16));
-}
-
-/// Transposes 16 rows of 16 words.
-inline void transpose(__m512i r[16]) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 8; ++i) {
-    r[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    r[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-  }
-}
-
-/// Panels of 16 columns of op(B), each [K/2 rounded up to 16] x 16 pairs, zero beyond the matrix.
-void pack_b(const AmxProduct& p, Bf16* out) {
-  const Int K = round_up(p.K, 32);
-  for (Int n = 0; n < p.N; n += 16, out += K * 16) {
-    if (p.transpose_b) {
-      const Int columns = p.N - n < 16 ? p.N - n : 16;
-      for (Int k = 0; k < K; k += 32) {
-        __m512i r[16];
-        for (Int i = 0; i < 16; ++i)
-          r[i] = i < columns ? _mm512_maskz_loadu_epi16(first_of_32(p.K - k), p.b + (n + i) * p.ldb + k)
-                             : _mm512_setzero_si512();
-        transpose(r);
-        for (Int i = 0; i < 16; ++i) _mm512_storeu_si512(out + (k / 2 + i) * 32, r[i]);
-      }
-    } else {
-      const __mmask16 mask = first_of_16(p.N - n);
-      for (Int k = 0; k < K; k += 2) {
-        const Bf16* x = p.b + k * p.ldb + n;
-        const __m512i both = k < p.K ? pairs(x, k + 1 < p.K ? x + p.ldb : nullptr, mask) : _mm512_setzero_si512();
-        _mm512_storeu_si512(out + k * 16, both);
-      }
-    }
-  }
-}
 
 /// op(A) from row `begin` on, at most 32 rows of it, as [32, K rounded up to 32], zero beyond the matrix.
 void pack_a(const AmxProduct& p, Int begin, Bf16* out) {
@@ -122,22 +47,19 @@ void write_tile(const AmxProduct& p, const float* tile, Int m, Int n) {
   }
 }
 
-}  // namespace
-
-bool amx_built() { return true; }
-
-std::int64_t amx_scratch_bytes(const AmxProduct& p) {
+Int scratch_bytes(const AmxProduct& p) {
   const Int K = round_up(p.K, 32);
   return 2 * K * (round_up(p.N, 16) + 32);
 }
 
-void amx_multiply(const AmxProduct& p, void* scratch) {
+void multiply_any(const AmxProduct& p, void* scratch) {
   const Int K = round_up(p.K, 32);
   Bf16* const panels = static_cast<Bf16*>(scratch);
   Bf16* const rows = panels + K * round_up(p.N, 16);
-  pack_b(p, panels);
-  const TileConfig config;
-  _tile_loadconfig(&config);
+  for (Int n = 0; n < p.N; n += 16)
+    pack_panel(p.b + n * (p.transpose_b ? p.ldb : 1), p.ldb, p.transpose_b, K, p.K, p.N - n < 16 ? p.N - n : 16,
+               panels + n * K);
+  const TileRegisters in_use;
   alignas(64) float tile[256];
   for (Int m = 0; m < p.M; m += 32) {
     const Bf16* a = p.a + m * p.lda;
@@ -147,15 +69,13 @@ void amx_multiply(const AmxProduct& p, void* scratch) {
       a = rows;
       lda = K;
     }
+    finish_writes();
     const bool lower = p.M - m > 16;
-    const int stride = static_cast<int>(2 * lda);
+    const Int stride = 2 * lda;
     for (Int n = 0; n < p.N; n += 32) {
       const bool right = p.N - n > 16;
       const Bf16* b = panels + n * K;
-      _tile_zero(0);
-      _tile_zero(1);
-      _tile_zero(2);
-      _tile_zero(3);
+      zero_tiles();
       for (Int k = 0; k < K; k += 32) {
         _tile_loadd(4, a + k, stride);
         _tile_loadd(6, b + k * 16, 64);
@@ -186,8 +106,134 @@ void amx_multiply(const AmxProduct& p, void* scratch) {
       }
     }
   }
-  _tile_release();
 }
+
+void pack(const float* b, Int ldb, bool transposed, Int K, Int N, Bf16* panels) {
+  for (Int n = 0; n < N; n += 16, panels += 16 * K) {
+    if (transposed) {
+      for (Int k = 0; k < K; k += 32) {
+        __m512i r[16];
+        for (Int i = 0; i < 16; ++i) {
+          const float* x = b + (n + i) * ldb + k;
+          r[i] = round_both(_mm512_loadu_ps(x), _mm512_loadu_ps(x + 16));
+        }
+        transpose(r);
+        for (Int i = 0; i < 16; ++i) _mm512_storeu_si512(panels + (k / 2 + i) * 32, r[i]);
+      }
+    } else {
+      for (Int k = 0; k < K; k += 2) {
+        const float* x = b + k * ldb + n;
+        _mm512_storeu_si512(panels + k * 16, round_pairs(_mm512_loadu_ps(x), _mm512_loadu_ps(x + ldb)));
+      }
+    }
+  }
+}
+
+/// The two halves of a row of 32.
+struct Row32 {
+  __m512 low, high;
+};
+inline Row32 widened(const Bf16* x) {
+  const __m512i both = _mm512_loadu_si512(x);
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(both)), 16)),
+          _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1)), 16))};
+}
+
+void sum_of_products(Int rows, Int N, const AmxTerm* terms, Int count, const AmxRows& out) {
+  const TileRegisters in_use;
+  finish_writes();
+  alignas(64) float c[32 * 32];
+  for (Int n = 0; n < N; n += 32) {
+    __m512 bias_low = _mm512_setzero_ps(), bias_high = _mm512_setzero_ps();
+    if (out.bias) bias_low = _mm512_loadu_ps(out.bias + n), bias_high = _mm512_loadu_ps(out.bias + n + 16);
+    for (Int m = 0; m < rows; m += 32) {
+      zero_tiles();
+      for (Int t = 0; t < count; ++t) {
+        const AmxTerm& term = terms[t];
+        add_tiles(term.a + m * term.stride, term.stride, 16 * term.stride, 32, term.panels + n * term.K, 16 * term.K,
+                  term.K);
+      }
+      store_tiles(c, 32, 16, 512);
+      const Int some = rows - m < 32 ? rows - m : 32;
+      for (Int i = 0; i < some; ++i) {
+        __m512 low = _mm512_load_ps(c + 32 * i), high = _mm512_load_ps(c + 32 * i + 16);
+        if (out.bias) low = _mm512_add_ps(low, bias_low), high = _mm512_add_ps(high, bias_high);
+        if (out.add) {
+          const Row32 more = widened(out.add + (m + i) * out.add_stride + n);
+          low = _mm512_add_ps(low, more.low), high = _mm512_add_ps(high, more.high);
+        }
+        _mm512_storeu_si512(out.y + (m + i) * out.stride + n, round_both(low, high));
+      }
+    }
+  }
+}
+
+void left_operand(const Bf16* x, Int stride, Int rows, Int M, Int depth, Bf16* out) {
+  for (Int m = 0; m < M; m += 32) transpose_32_columns(x + m, stride, rows, out + m * depth, out + (m + 16) * depth);
+}
+
+void right_operand(const Bf16* y, Int stride, Int rows, Int N, Int depth, Bf16* out) {
+  for (Int k = 0; k < round_up(rows, 32); k += 2) {
+    for (Int n = 0; n < N; n += 32) {
+      const __m512i first = load_row(y + n, stride, k, rows), second = load_row(y + n, stride, k + 1, rows);
+      _mm512_storeu_si512(out + n * depth + k * 16, even_pairs(first, second));
+      _mm512_storeu_si512(out + (n + 16) * depth + k * 16, odd_pairs(first, second));
+    }
+  }
+}
+
+void add_product(Int M, Int N, Int rows, const Bf16* left, Int left_depth, const Bf16* right, Int right_depth, float* c,
+                 bool add) {
+  const TileRegisters in_use;
+  finish_writes();
+  for (Int m = 0; m < M; m += 32) {
+    for (Int n = 0; n < N; n += 32, c += 1024) {
+      if (add)
+        load_tiles(c, 16, 256, 512);
+      else
+        zero_tiles();
+      add_tiles(left + m * left_depth, 32, 16 * left_depth, 512, right + n * right_depth, 16 * right_depth,
+                round_up(rows, 32));
+      store_tiles(c, 16, 256, 512);
+    }
+  }
+}
+
+/// 32 elements, the even ones from x, the odd ones from y.
+inline void store_in_turns(__m512 x, __m512 y, float* w) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  _mm512_storeu_ps(w, _mm512_permutex2var_ps(x, low, y));
+  _mm512_storeu_ps(w + 16, _mm512_permutex2var_ps(x, high, y));
+}
+
+/// The tiles of a block: even rows and even columns, even rows and odd columns, odd and even, odd and odd.
+void finish(const float* c, Int count, Int distance, bool transposed, float* w, Int ldw) {
+  for (Int half = 0; half < 2; ++half) {
+    // Two tiles whose rows, or columns, are taken in turns.
+    const float* const first = c + half * (transposed ? 256 : 512);
+    const float* const second = first + (transposed ? 512 : 256);
+    __m512i x[16], y[16];
+    for (Int i = 0; i < 16; ++i) {
+      __m512 a = _mm512_loadu_ps(first + 16 * i), b = _mm512_loadu_ps(second + 16 * i);
+      for (Int p = 1; p < count; ++p) {
+        a = _mm512_add_ps(a, _mm512_loadu_ps(first + p * distance + 16 * i));
+        b = _mm512_add_ps(b, _mm512_loadu_ps(second + p * distance + 16 * i));
+      }
+      x[i] = _mm512_castps_si512(a), y[i] = _mm512_castps_si512(b);
+    }
+    if (transposed) transpose(x), transpose(y);
+    for (Int i = 0; i < 16; ++i)
+      store_in_turns(_mm512_castsi512_ps(x[i]), _mm512_castsi512_ps(y[i]), w + (2 * i + half) * ldw);
+  }
+}
+
+constexpr AmxKernels kAmxKernels = {scratch_bytes, multiply_any,  pack,        sum_of_products,
+                                    left_operand,  right_operand, add_product, finish};
+
+}  // namespace
+
+const AmxKernels* amx_kernels() { return &kAmxKernels; }
 
 }  // namespace equisweep
 
@@ -195,9 +241,7 @@ void amx_multiply(const AmxProduct& p, void* scratch) {
 
 namespace equisweep {
 
-bool amx_built() { return false; }
-std::int64_t amx_scratch_bytes(const AmxProduct&) { return 0; }
-void amx_multiply(const AmxProduct&, void*) {}
+const AmxKernels* amx_kernels() { return nullptr; }
 
 }  // namespace equisweep
 

@@ -9,8 +9,6 @@
 #include <memory>
 #include <type_traits>
 
-#include "models/kernels/amx.h"
-
 // The BLAS inside LibTorch, whose C++ wrappers are not exported; matrices by columns.
 extern "C" {
 void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const float* alpha,
@@ -41,8 +39,8 @@ T* thread_scratch(int slot, Int count) {
   return static_cast<T*>(memory[slot].get());
 }
 
-bool use_amx() {
-  static const bool yes = amx_built() && at::get_cpu_capability() == "AVX512" && at::cpu::init_amx();
+bool machine_has_tiles() {
+  static const bool yes = at::get_cpu_capability() == "AVX512" && at::cpu::init_amx();
   return yes;
 }
 
@@ -71,6 +69,9 @@ const float* widened(int slot, Int rows, Int columns, const Bf16* x, Int stride)
 
 }  // namespace
 
+const AmxKernels* tile_kernels() { return machine_has_tiles() ? amx_kernels() : nullptr; }
+const AmxAttentionKernels* tile_attention() { return machine_has_tiles() ? amx_attention_kernels() : nullptr; }
+
 template <class T, class C>
 void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* a, Int lda, const T* b, Int ldb, C* c,
               Int ldc, bool add) {
@@ -91,9 +92,9 @@ void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* 
       c16 = c;
     else
       c32 = c;
-    if (use_amx()) {
+    if (const AmxKernels* const amx = tile_kernels()) {
       const AmxProduct product{transpose_a, transpose_b, M, N, K, a, lda, b, ldb, c32, c16, ldc, add};
-      return amx_multiply(product, thread_scratch<char>(0, amx_scratch_bytes(product)));
+      return amx->multiply(product, thread_scratch<char>(0, amx->scratch_bytes(product)));
     }
     const Int rows_a = transpose_a ? K : M, columns_a = transpose_a ? M : K;
     const Int rows_b = transpose_b ? N : K, columns_b = transpose_b ? K : N;

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "models/kernels/amx.h"
+#include "models/kernels/amx_attention.h"
 #include "models/kernels/rows.h"
 
 namespace equisweep {
@@ -13,5 +15,10 @@ namespace equisweep {
 template <class T, class C>
 void multiply(bool transpose_a, bool transpose_b, std::int64_t M, std::int64_t N, std::int64_t K, const T* a,
               std::int64_t lda, const T* b, std::int64_t ldb, C* c, std::int64_t ldc, bool add = false);
+
+/// The products and the attention on tile registers (AMX); null where the machine has none, or ATEN_CPU_CAPABILITY forbids
+/// them.
+const AmxKernels* tile_kernels();
+const AmxAttentionKernels* tile_attention();
 
 }  // namespace equisweep

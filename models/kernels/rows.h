@@ -94,6 +94,8 @@ struct RowKernels {
   /// y = a rounded.
   void (*round)(const W* a, T* y, Int count);
   void (*widen)(const T* a, W* y, Int count);
+  /// y = a + b rounded; y may be a.
+  void (*sum)(const T* a, const T* b, T* y, Int count);
 };
 
 /// The functions for this machine (ATen's choice of instruction set, which ATEN_CPU_CAPABILITY can lower).

@@ -5,85 +5,20 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <functional>
-#include <string>
-
-#include "core/kernels.h"
 #include "models/blocks/attention.h"
 #include "models/blocks/fused_experts.h"
+#include "models/blocks/linear.h"
 #include "models/blocks/loss.h"
 #include "models/blocks/mlp.h"
 #include "models/blocks/norm.h"
 #include "models/blocks/rope.h"
 #include "models/kernels/fused.inc"
+#include "tests/models/compare_kernels.h"
 
 namespace equisweep::fused_kernel_tests {
 namespace {
 
-using Tensors = std::vector<at::Tensor>;
-using Operation = std::function<at::Tensor(const Tensors&)>;
-
-class WithKernels {
- public:
-  explicit WithKernels(Kernels k) : before_(kernels()) { set_kernels(k); }
-  ~WithKernels() { set_kernels(before_); }
-
- private:
-  Kernels before_;
-};
-
-at::Tensor normal(at::IntArrayRef shape, std::uint64_t seed) {
-  return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed), at::kDouble);
-}
-
-/// The output and the gradients of sum(output * fixed random tensor) with respect to the inputs.
-Tensors outcome(const Operation& f, const Tensors& inputs, Kernels k) {
-  const WithKernels mode(k);
-  Tensors leaves, results;
-  for (const auto& x : inputs) leaves.push_back(x.is_floating_point() ? x.detach().requires_grad_(true) : x);
-  const at::Tensor y = f(leaves);
-  results.push_back(y.detach());
-  y.backward(normal(y.sizes(), 77).to(y.scalar_type()));
-  for (const auto& x : leaves)
-    if (x.is_floating_point()) results.push_back(x.grad());
-  return results;
-}
-
-struct Precision {
-  const char* name;
-  at::ScalarType dtype;
-  double bound;  ///< of the error, relative to 1 + the largest entry: some ten roundings
-};
-constexpr Precision kPrecisions[] = {
-    {"fp64", at::kDouble, 1e-12}, {"fp32", at::kFloat, 2e-5}, {"bf16", at::kBFloat16, 4e-2}};
-
-/// `narrow`: how many of the inputs, from the first on, have the precision under test; the others are weights, which stay
-/// fp32 where that is narrower.
-void compare(const std::string& what, const Operation& f, const Tensors& inputs, std::size_t narrow) {
-  for (const auto& [name, dtype, bound] : kPrecisions) {
-    Tensors given, exact;
-    for (std::size_t i = 0; i < inputs.size(); ++i) {
-      const bool rounded = inputs[i].is_floating_point();
-      const auto type = i < narrow ? dtype : at::promote_types(dtype, at::kFloat);
-      // The strides of views are kept.
-      given.push_back(at::empty_strided(inputs[i].sizes(), inputs[i].strides(),
-                                        inputs[i].options().dtype(rounded ? type : inputs[i].scalar_type())));
-      given.back().copy_(inputs[i]);
-      exact.push_back(rounded ? given.back().to(at::kDouble) : given.back());
-    }
-    const Tensors expected = outcome(f, exact, Kernels::reference);
-    at::set_num_threads(2);
-    const Tensors two = outcome(f, given, Kernels::fused), again = outcome(f, given, Kernels::fused);
-    at::set_num_threads(1);
-    const Tensors one = outcome(f, given, Kernels::fused);
-    for (std::size_t i = 0; i < expected.size(); ++i) {
-      const double error = (two[i].to(at::kDouble) - expected[i]).abs().max().item<double>();
-      EXPECT_LE(error, bound * (1 + expected[i].abs().max().item<double>())) << what << " " << name << " result " << i;
-      EXPECT_TRUE(at::equal(two[i], again[i])) << what << " " << name << " result " << i << ": not the same twice";
-      EXPECT_TRUE(at::equal(two[i], one[i])) << what << " " << name << " result " << i << ": depends on the threads";
-    }
-  }
-}
+using fused_tests::compare, fused_tests::normal, fused_tests::Operation, fused_tests::outcome, fused_tests::Tensors;
 
 /// A norm whose gain is one of the inputs.
 struct NormOf {
@@ -160,8 +95,10 @@ struct AttentionCase {
 TEST(FusedKernels, Attention) {
   for (const auto& [B, T, H, G, C, window] :
        {AttentionCase{2, 33, 4, 2, 7, 0}, AttentionCase{1, 1, 2, 1, 8, 0}, AttentionCase{2, 130, 2, 2, 32, 0},
-        AttentionCase{1, 150, 3, 1, 16, 32}, AttentionCase{1, 100, 2, 1, 33, 7}, AttentionCase{1, 70, 1, 1, 4, 65}}) {
-    const at::Tensor q = normal({B, T, H, C}, 12), k = normal({B, T, G, C}, 13),
+        AttentionCase{1, 150, 3, 1, 16, 32}, AttentionCase{1, 100, 2, 1, 33, 7}, AttentionCase{1, 70, 1, 1, 4, 65},
+        AttentionCase{2, 1, 2, 1, 32, 0}, AttentionCase{1, 33, 4, 2, 64, 0}, AttentionCase{2, 97, 3, 3, 32, 7},
+        AttentionCase{1, 200, 2, 1, 96, 50}, AttentionCase{1, 70, 2, 1, 32, 33}}) {
+    const at::Tensor q = normal({B, T, H, C + 3}, 12).narrow(3, 1, C), k = normal({B, T, G, C}, 13),
                      v = normal({B, G, T, C}, 14).transpose(1, 2), sinks = normal({H}, 15);
     const std::string what = fmt::format("attention T {} C {} window {}", T, C, window);
     const auto w = window;
@@ -203,10 +140,11 @@ TEST(FusedKernels, Experts) {
     std::int64_t N, D, E, K, R;
   };
   for (const auto& [N, D, E, K, R] :
-       {Case{1, 7, 3, 1, 5}, Case{33, 7, 5, 2, 33}, Case{600, 16, 3, 3, 8}, Case{40, 33, 70, 2, 1}}) {
+       {Case{1, 7, 3, 1, 5}, Case{33, 7, 5, 2, 33}, Case{600, 16, 3, 3, 8}, Case{40, 33, 70, 2, 1}, Case{1, 32, 3, 1, 32},
+        Case{33, 64, 5, 2, 96}, Case{600, 32, 3, 2, 64}}) {
     for (const bool clamped : {false, true}) {
       // The slope jumps at the limit, and among many products in bf16 some round to its other side.
-      const GateForm form{clamped ? Gate::clamped : Gate::silu, 1.3, N > 100 ? 20.0 : 0.8};
+      const GateForm form{clamped ? Gate::clamped : Gate::silu, 1.3, N * R > 2000 ? 20.0 : 0.8};
       const at::Tensor order =
           at::rand({N, E}, at::make_generator<at::CPUGeneratorImpl>(std::uint64_t{16})).argsort(1, false);
       const at::Tensor experts = order.narrow(1, 0, K).contiguous();
@@ -221,6 +159,34 @@ TEST(FusedKernels, Experts) {
       };
       compare(fmt::format("experts N {} R {} clamped {}", N, R, clamped), f, inputs, 1);
     }
+  }
+}
+
+TEST(FusedKernels, Embedding) {
+  for (const std::int64_t N : {1, 33, 700}) {
+    for (const std::int64_t D : {1, 7, 33, 64}) {
+      for (const double scale : {1.0, 1.37}) {
+        const std::int64_t V = 19;
+        const at::Tensor tokens = at::arange(N, at::kLong).square().remainder(V).unsqueeze(0);  // some never, some often
+        const Operation f = [&](const Tensors& in) {
+          Weights weights(at::kCPU);
+          const Embedding embedding(Scope(weights), "e", V, D);
+          weights.params()[0].tensor = in[1];
+          return embedding(tokens, in[0].scalar_type(), scale) + in[0];
+        };
+        compare(fmt::format("embedding of {} tokens, width {}, times {}", N, D, scale), f,
+                {normal({1, N, D}, 26), normal({V, D}, 25)}, 1);
+      }
+    }
+  }
+}
+
+TEST(FusedKernels, EmbeddingRefusesATokenBeyondTheTable) {
+  Weights weights(at::kCPU);
+  const Embedding embedding(Scope(weights), "e", 4, 3);
+  weights.params()[0].tensor.detach().fill_(1);
+  for (const std::int64_t bad : {-1, 4}) {
+    EXPECT_THROW(embedding(at::tensor({std::int64_t{0}, bad}, at::kLong), at::kBFloat16), c10::Error);
   }
 }
 

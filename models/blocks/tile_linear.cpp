@@ -1,0 +1,195 @@
+// Shapes: K width of the rows that come in, N_i of those that go out by weight i.
+#include "models/blocks/tile_linear.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "models/blocks/tiles.inc"
+
+namespace equisweep {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Int = std::int64_t;
+
+/// One of the turned products: the rows before, the norm's scale and factors.
+struct Turned {
+  at::Tensor raw, scale, r;  ///< scale and r: undefined without a norm
+
+  Int width() const { return scale.defined() ? scale.size(0) : 0; }
+};
+
+/// The dimensions of x with another width.
+std::vector<Int> shape_with(const at::Tensor& x, Int width) {
+  auto shape = x.sizes().vec();
+  shape.back() = width;
+  return shape;
+}
+
+struct TileLinear : torch::autograd::Function<TileLinear> {
+  /// `parameters`: `count` weights, then as many biases or none, then the gains of the heads or none.
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& x, at::TensorList parameters, Int count, Int biased,
+                               const std::optional<at::Tensor>& gain, double eps, double offset,
+                               const std::optional<at::Tensor>& residual_or, const TurnedHeads& heads) {
+    const InputRows in(x, scale_of(gain, offset), eps);
+    Int residual_stride = 0;
+    const at::Tensor residual = residual_or ? uniform_rows(*residual_or, residual_stride) : at::Tensor();
+    const auto weights = static_cast<std::size_t>(count), after = weights + static_cast<std::size_t>(biased);
+    std::vector<Panels> panels;
+    std::vector<Turned> turned(heads.cos.defined() ? 2 : 0);
+    variable_list biases, saved = {in.x, in.scale, heads.cos, heads.sin}, products, ys;
+    for (std::size_t i = 0; i < weights; ++i) {
+      const Int N = parameters[i].size(0);
+      saved.push_back(parameters[i].contiguous());
+      panels.emplace_back(saved.back(), true);
+      products.push_back(at::empty(shape_with(x, N), x.options()));
+      ys.push_back(products[i]);
+      if (biased > 0) biases.push_back(parameters[weights + i].to(at::kFloat).contiguous());
+      if (i >= turned.size()) continue;
+      if (parameters.size() > after) {
+        turned[i].scale = scale_of(parameters[after + i], heads.offset);
+        turned[i].r = at::empty({in.rows * (N / turned[i].width())}, heads.cos.options());
+      }
+      ys[i] = at::empty({x.size(0), x.size(1), N / heads.C, heads.C}, x.options());
+    }
+    over_row_blocks(in.rows, [&](Int begin, Int n) {
+      float r[kBlockRows];
+      std::optional<Scratch<Bf16>> spare;
+      const WholeRows rows = in.block(begin, n, spare, r);
+      for (std::size_t i = 0; i < weights; ++i) {
+        const Int N = products[i].size(-1);
+        const AmxTerm term{rows.data, rows.stride, panels[i].get(), in.width};
+        const Bf16* const add = residual.defined() ? elements<const Bf16>(residual) + begin * residual_stride : nullptr;
+        tile_kernels()->rows(n, N, &term, 1,
+                             {elements<Bf16>(products[i]) + begin * N, N,
+                              biases.empty() ? nullptr : elements<float>(biases[i]), add, residual_stride});
+        if (i >= turned.size()) continue;
+        const Rotation<float> rotation{elements<float>(heads.cos), elements<float>(heads.sin), x.size(1), N / heads.C,
+                                       heads.C};
+        row_kernels<Bf16>().rotate(elements<Bf16>(products[i]), N, elements<float>(turned[i].scale), turned[i].width(),
+                                   static_cast<float>(heads.eps), rotation, elements<Bf16>(ys[i]),
+                                   elements<float>(turned[i].r), begin, n);
+      }
+    });
+    for (std::size_t i = 0; i < turned.size(); ++i)
+      saved.insert(saved.end(), {turned[i].scale.defined() ? products[i] : at::Tensor(), turned[i].scale, turned[i].r});
+    ctx->save_for_backward(saved);
+    ctx->saved_data["count"] = count;
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["heads_C"] = heads.C;
+    if (gain) ctx->saved_data["gain_type"] = gain->scalar_type();
+    if (biased > 0) ctx->saved_data["bias_type"] = parameters[weights].scalar_type();
+    if (parameters.size() > after) ctx->saved_data["head_gain_type"] = parameters[after].scalar_type();
+    ctx->saved_data["residual"] = residual.defined();
+    return ys;
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& dys_any) {
+    const auto saved = ctx->get_saved_variables();
+    const InputRows in(saved[0], saved[1], ctx->saved_data["eps"].toDouble());
+    const at::Tensor &cos = saved[2], &sin = saved[3];
+    const auto weights = static_cast<std::size_t>(ctx->saved_data["count"].toInt());
+    const bool biased = ctx->saved_data.count("bias_type") > 0, normed = in.scale.defined();
+    const Int K = in.width, C = ctx->saved_data["heads_C"].toInt();
+    std::vector<Turned> turned;
+    for (std::size_t i = 4 + weights; i < saved.size(); i += 3) turned.push_back({saved[i], saved[i + 1], saved[i + 2]});
+    std::vector<Panels> panels;
+    variable_list dys, dproducts;
+    std::vector<Int> begins = {0};
+    for (std::size_t i = 0; i < weights; ++i) {
+      const Int N = saved[4 + i].size(0);
+      dys.push_back(dys_any[i].contiguous());
+      dproducts.push_back(i < turned.size() ? at::empty({in.rows, N}, in.x.options()) : dys[i]);
+      panels.emplace_back(saved[4 + i], false);
+      begins.push_back(begins.back() + N);
+    }
+    // The narrower side is the one to transpose.
+    const Int all = begins.back();
+    const bool turn_x = K <= all;
+    std::vector<WeightSums::Part> parts;
+    for (std::size_t i = 0; i < weights; ++i) parts.push_back({at::empty_like(saved[4 + i]), turn_x});
+    const RowPieces pieces(in.rows);
+    const WeightSums sums(pieces.count, parts);
+    // Of the biases, of the gain before the products, of the gains behind them.
+    std::vector<Int> vectors = {0, biased ? all : 0};
+    vectors.push_back(vectors.back() + (normed ? K : 0));
+    for (const auto& t : turned) vectors.push_back(vectors.back() + t.width());
+    const at::Tensor vector_sums = at::zeros({pieces.count, vectors.back()}, in.x.options().dtype(at::kFloat));
+    const at::Tensor dx = at::empty(in.x.sizes(), in.x.options());
+    const AmxKernels& kernels = *tile_kernels();
+    pieces.over_blocks([&](Int piece, Int begin, Int n, bool first) {
+      float r[kBlockRows];
+      std::optional<Scratch<Bf16>> spare_x;
+      std::vector<std::optional<Scratch<Bf16>>> spare(weights);
+      std::vector<AmxTerm> terms(weights);
+      const Scratch<Bf16> operands(kBlockRows * (K + all + (normed ? K : 0)));
+      Bf16 *const of_x = operands.get(), *const of_dy = of_x + kBlockRows * K, *const dnormed = of_dy + kBlockRows * all;
+      float* const vector = elements<float>(vector_sums) + piece * vectors.back();
+      const WholeRows rows = in.block(begin, n, spare_x, r);
+      turn_x ? kernels.left(rows.data, rows.stride, n, K, kBlockRows, of_x)
+             : kernels.right(rows.data, rows.stride, n, K, kBlockRows, of_x);
+      for (std::size_t i = 0; i < weights; ++i) {
+        const Int N = dproducts[i].size(-1);
+        if (i < turned.size()) {
+          const Scratch<float> scratch(N);
+          const Rotation<float> rotation{elements<float>(cos), elements<float>(sin), in.x.size(1), N / C, C};
+          row_kernels<Bf16>().rotate_backward(elements<Bf16>(turned[i].raw), N, elements<float>(turned[i].scale),
+                                              turned[i].width(), elements<float>(turned[i].r), rotation,
+                                              elements<Bf16>(dys[i]), elements<Bf16>(dproducts[i]), vector + vectors[2 + i],
+                                              scratch.get(), begin, n);
+        }
+        const Bf16* const dy = elements<const Bf16>(dproducts[i]) + begin * N;
+        const WholeRows whole = whole_rows(dy, N, n, N, spare[i]);
+        terms[i] = {whole.data, whole.stride, panels[i].get(), N};
+        if (turn_x) {
+          kernels.right(dy, N, n, N, kBlockRows, of_dy);
+          kernels.add(K, N, n, of_x, kBlockRows, of_dy, kBlockRows, sums.sum(piece, i), !first);
+        } else {
+          kernels.left(dy, N, n, N, kBlockRows, of_dy);
+          kernels.add(N, K, n, of_dy, kBlockRows, of_x, kBlockRows, sums.sum(piece, i), !first);
+        }
+        if (biased) row_kernels<Bf16>().add_rows(dy, n, N, vector + begins[i]);
+      }
+      Bf16* const dx_rows = elements<Bf16>(dx) + begin * K;
+      Bf16* const dblock = normed ? dnormed : dx_rows;
+      kernels.rows(n, K, terms.data(), static_cast<Int>(weights), {dblock, K, nullptr, nullptr, 0});
+      in.backward(begin, n, r, dblock, nullptr, dx_rows, vector + vectors[1]);
+    });
+    sums.finish();
+    const at::Tensor summed = vector_sums.sum(0);
+    const auto part_of = [&](Int begin, Int width, const char* type) {
+      return summed.narrow(0, begin, width).to(ctx->saved_data[type].toScalarType());
+    };
+    const at::Tensor none;
+    variable_list gradients = {dx};
+    for (const auto& part : parts) gradients.push_back(part.w);
+    for (std::size_t i = 0; biased && i < weights; ++i)
+      gradients.push_back(part_of(begins[i], begins[i + 1] - begins[i], "bias_type"));
+    for (std::size_t i = 0; i < turned.size() && turned[i].width() > 0; ++i)
+      gradients.push_back(part_of(vectors[2 + i], turned[i].width(), "head_gain_type"));
+    gradients.insert(gradients.end(), {none, none, normed ? part_of(vectors[1], K, "gain_type") : none, none, none,
+                                       ctx->saved_data["residual"].toBool() ? dys[0] : none, none});
+    return gradients;
+  }
+};
+
+}  // namespace
+
+bool tile_linear_serves(const at::Tensor& x, at::TensorList weights) { return tiles_serve(x, weights); }
+
+std::vector<at::Tensor> tile_linear(const at::Tensor& x, at::TensorList weights, at::TensorList biases, const Around& around,
+                                    const TurnedHeads& heads) {
+  TORCH_CHECK(biases.empty() || biases.size() == weights.size(), "as many biases as weights, or none");
+  TORCH_CHECK(!around.residual.defined() || weights.size() == 1, "a residual has one product");
+  TORCH_CHECK(!heads.cos.defined() || (weights.size() == 3 && x.dim() == 3), "queries, keys and values of [B, T, K]");
+  std::vector<at::Tensor> parameters(weights.begin(), weights.end());
+  parameters.insert(parameters.end(), biases.begin(), biases.end());
+  parameters.insert(parameters.end(), heads.gains.begin(), heads.gains.end());
+  const RmsNorm* const norm = around.norm;
+  return TileLinear::apply(x, at::TensorList(parameters), static_cast<Int>(weights.size()), static_cast<Int>(biases.size()),
+                           norm ? optional(norm->gain()) : std::nullopt, norm ? norm->eps() : 0.0,
+                           norm ? norm->offset() : 0.0, optional(around.residual), heads);
+}
+
+}  // namespace equisweep

@@ -1,0 +1,256 @@
+// Products on the tile registers against fp64, and the operations that are made of them against their plain form; where the
+// machine has no AMX, what takes their place.
+#include <ATen/ATen.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include "models/blocks/attention.h"
+#include "models/blocks/loss.h"
+#include "models/blocks/mlp.h"
+#include "models/blocks/tile_linear.h"
+#include "models/kernels/gemm.h"
+#include "tests/models/compare_kernels.h"
+
+namespace equisweep::tile_tests {
+namespace {
+
+using fused_tests::compare, fused_tests::normal, fused_tests::Operation, fused_tests::Tensors, fused_tests::WithKernels;
+
+using fused_tests::Own;
+
+/// Products that tiles do not serve are left to ATen.
+Own own_if(bool served) { return served && tile_kernels() != nullptr ? Own::bf16 : Own::none; }
+
+class TileProducts : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (tile_kernels() == nullptr) GTEST_SKIP() << "this machine has no AMX, or ATEN_CPU_CAPABILITY forbids it";
+  }
+  const AmxKernels& kernels() const { return *tile_kernels(); }
+};
+
+at::Tensor bf16(at::IntArrayRef shape, std::uint64_t seed) { return normal(shape, seed).to(at::kBFloat16); }
+const Bf16* in(const at::Tensor& x) { return static_cast<const Bf16*>(x.const_data_ptr()); }
+Bf16* out(const at::Tensor& x) { return static_cast<Bf16*>(x.mutable_data_ptr()); }
+at::Tensor exact(const at::Tensor& x) { return x.to(at::kDouble); }
+
+// y = a_1 op(B_1) + a_2 op(B_2) + bias + more, in rows of a wider matrix, whose other elements stay.
+TEST_F(TileProducts, SumOfProductsOverRows) {
+  for (const std::int64_t rows : {1, 7, 33, 96}) {
+    for (const auto& [K, N] : {std::pair{32, 64}, std::pair{96, 32}}) {
+      for (const bool transposed : {false, true}) {
+        const std::int64_t whole = (rows + 31) / 32 * 32;
+        const at::Tensor a1 = bf16({whole, K + 5}, 1), a2 = bf16({whole, 32}, 2), more = bf16({rows, N + 1}, 3);
+        const at::Tensor b1 = normal(transposed ? at::IntArrayRef{N, K + 2} : at::IntArrayRef{K, N + 2}, 4).to(at::kFloat);
+        const at::Tensor b2 = normal(transposed ? at::IntArrayRef{N, 32} : at::IntArrayRef{32, N}, 5).to(at::kFloat);
+        const at::Tensor bias = normal({N}, 6).to(at::kFloat), y = at::full({rows, N + 3}, 9, at::kBFloat16);
+        const at::Tensor p1 = at::empty({K * N}, at::kBFloat16), p2 = at::empty({32 * N}, at::kBFloat16);
+        kernels().pack(b1.data_ptr<float>(), b1.size(1), transposed, K, N, out(p1));
+        kernels().pack(b2.data_ptr<float>(), b2.size(1), transposed, 32, N, out(p2));
+        const AmxTerm terms[] = {{in(a1), K + 5, in(p1), K}, {in(a2), 32, in(p2), 32}};
+        kernels().rows(rows, N, terms, 2, {out(y), N + 3, bias.data_ptr<float>(), in(more), N + 1});
+        const auto factor = [&](const at::Tensor& b, std::int64_t k) {
+          const at::Tensor rounded = exact(b.to(at::kBFloat16));
+          return transposed ? rounded.narrow(1, 0, k).t() : rounded.narrow(1, 0, N);
+        };
+        const at::Tensor expected = at::mm(exact(a1).narrow(0, 0, rows).narrow(1, 0, K), factor(b1, K)) +
+                                    at::mm(exact(a2).narrow(0, 0, rows), factor(b2, 32)) + exact(bias) +
+                                    exact(more).narrow(1, 0, N);
+        EXPECT_TRUE(at::allclose(exact(y).narrow(1, 0, N), expected, 4.1e-3, 1e-4)) << rows << " " << K << " " << transposed;
+        EXPECT_TRUE((y.narrow(1, N, 3) == 9).all().item<bool>());
+      }
+    }
+  }
+}
+
+// X^T Y in several calls, with NaN behind the last row, summed over two pieces.
+TEST_F(TileProducts, SumOverRows) {
+  for (const std::int64_t rows : {1, 7, 33, 160}) {
+    for (const auto& [M, N] : {std::pair{32, 96}, std::pair{64, 32}}) {
+      for (const bool transposed : {false, true}) {
+        const std::int64_t depth = 192;
+        at::Tensor x = bf16({depth, M + 3}, 7), y = bf16({depth, N + 1}, 8);
+        x.narrow(0, rows, depth - rows).fill_(NAN);
+        y.narrow(0, rows, depth - rows).fill_(NAN);
+        const at::Tensor left = at::full({depth * M}, NAN, at::kBFloat16), right = at::full({depth * N}, NAN, at::kBFloat16);
+        const at::Tensor sums = at::full({2, M * N}, NAN),
+                         w = at::empty(transposed ? at::IntArrayRef{N, M} : at::IntArrayRef{M, N});
+        for (int piece = 0; piece < 2; ++piece) {
+          float* const c = sums.data_ptr<float>() + piece * M * N;
+          for (std::int64_t row = 0; row < rows; row += 64) {
+            const auto some = std::min<std::int64_t>(64, rows - row);
+            kernels().left(in(x) + row * (M + 3), M + 3, some, M, depth, out(left) + 16 * row);
+            kernels().right(in(y) + row * (N + 1), N + 1, some, N, depth, out(right) + 16 * row);
+            kernels().add(M, N, some, in(left) + 16 * row, depth, in(right) + 16 * row, depth, c, row > 0);
+          }
+        }
+        for (std::int64_t i = 0; i < M * N / 1024; ++i) {
+          const std::int64_t m = i / (N / 32) * 32, n = i % (N / 32) * 32;
+          kernels().finish(sums.data_ptr<float>() + 1024 * i, 2, M * N, transposed,
+                           w.data_ptr<float>() + (transposed ? n * M + m : m * N + n), transposed ? M : N);
+        }
+        const at::Tensor expected =
+            2 * at::mm(exact(x).narrow(0, 0, rows).narrow(1, 0, M).t(), exact(y).narrow(0, 0, rows).narrow(1, 0, N));
+        EXPECT_TRUE(at::allclose(exact(transposed ? w.t() : w), expected, 1e-5, 1e-4))
+            << rows << " " << M << " " << transposed;
+      }
+    }
+  }
+}
+
+/// Linear maps of one input whose parameters are among the inputs of an operation.
+struct Maps {
+  Weights weights{at::kCPU};
+  std::vector<Linear> maps;
+  Maps(std::int64_t in, std::vector<std::int64_t> widths, bool bias) {
+    for (const auto width : widths)
+      maps.emplace_back(Scope(weights), fmt::format("m{}", maps.size()), Role::mlp_up, in, width, Layout{}, bias);
+  }
+  void set(const Tensors& in, std::size_t first) {
+    for (std::size_t i = 0; i < weights.params().size(); ++i) weights.params()[i].tensor = in[first + i];
+  }
+  void append_random(Tensors& inputs) {
+    for (const auto& p : weights.params()) inputs.push_back(normal(p.tensor.sizes(), 20 + inputs.size()) * 0.3);
+  }
+};
+
+// Widths that tiles serve and one that they do not; rows of one piece, of several, and of a view.
+TEST(TileOperations, JointProducts) {
+  for (const std::int64_t rows : {1, 33, 700}) {
+    for (const auto& widths : std::vector<std::vector<std::int64_t>>{{32}, {64, 32, 96}, {64, 33}}) {
+      for (const bool bias : {false, true}) {
+        Maps m(64, widths, bias);
+        Tensors inputs = {normal({rows, 70}, 9).narrow(1, 3, 64)};
+        m.append_random(inputs);
+        const Operation f = [&](const Tensors& in) {
+          m.set(in, 1);
+          if (m.maps.size() == 1) return joint(in[0], {&m.maps[0]})[0];
+          if (m.maps.size() == 2) return at::cat(joint(in[0], {&m.maps[0], &m.maps[1]}), -1);
+          return at::cat(joint(in[0], {&m.maps[0], &m.maps[1], &m.maps[2]}), -1);
+        };
+        compare(fmt::format("{} maps of {} rows, bias {}", widths.size(), rows, bias), f, inputs, 1,
+                own_if(widths.back() % 32 == 0));
+      }
+    }
+  }
+}
+
+TEST(TileOperations, ProductPlusResidual) {
+  for (const std::int64_t in_width : {32, 33, 128}) {
+    Maps m(in_width, {64}, true);
+    Tensors inputs = {normal({3, 45, in_width}, 10), normal({3, 45, 80}, 11).narrow(2, 16, 64)};
+    m.append_random(inputs);
+    compare(
+        fmt::format("product of {} plus residual", in_width),
+        [&](const Tensors& in) {
+          m.set(in, 2);
+          return m.maps[0](in[0], in[1]);
+        },
+        inputs, 2, own_if(in_width % 32 == 0));
+  }
+}
+
+TEST(TileOperations, GatedMlp) {
+  for (const auto kind : {Gate::silu, Gate::gelu_tanh}) {
+    for (const auto& [rows, D, F] :
+         {std::tuple{1, 32, 64}, std::tuple{33, 64, 96}, std::tuple{700, 32, 32}, std::tuple{7, 33, 64}}) {
+      for (const bool residual : {false, true}) {
+        Weights weights(at::kCPU);
+        const GatedMlp mlp(Scope(weights), D, F, kind);
+        Tensors inputs = {normal({rows, D}, 12), normal({rows, D + 2}, 13).narrow(1, 1, D)};
+        for (const auto& p : weights.params()) inputs.push_back(normal(p.tensor.sizes(), 14 + inputs.size()) * 0.2);
+        compare(
+            fmt::format("mlp of {} rows, {} {}, residual {}", rows, D, F, residual),
+            [&](const Tensors& in) {
+              for (std::size_t i = 0; i < 3; ++i) weights.params()[i].tensor = in[2 + i];
+              return residual ? mlp(in[0], {nullptr, in[1]}) : mlp(in[0]) + in[1] * 0;
+            },
+            inputs, 2, own_if(D % 32 == 0));
+      }
+    }
+  }
+}
+
+/// Weights of a block among the inputs of an operation, from `first` on; gains near one.
+void append_weights(Tensors& inputs, Weights& weights) {
+  for (const auto& p : weights.params()) {
+    const at::Tensor w = normal(p.tensor.sizes(), 40 + inputs.size());
+    inputs.push_back(p.tensor.dim() == 2 ? w * 0.1 : 1 + w * 0.2);
+  }
+}
+void set_weights(Weights& weights, const Tensors& in, std::size_t first) {
+  for (std::size_t i = 0; i < weights.params().size(); ++i) weights.params()[i].tensor = in[first + i];
+}
+
+// Norm, projections, norms of the heads, rotation, attention and residual as they stand together in a block.
+TEST(TileOperations, AttentionBlock) {
+  for (const auto kind : {QkNorm::none, QkNorm::per_head, QkNorm::projection}) {
+    for (const std::int64_t d : {64, 48}) {
+      for (const std::int64_t kv_heads : {1, 2}) {
+        Weights weights(at::kCPU);
+        AttentionShape shape{.d = d, .heads = 2, .kv_heads = kv_heads, .head_dim = 32, .rope = {32, 1e3}, .scale = 0.2};
+        shape.qk_norm = kind;
+        shape.bias = kind == QkNorm::none;
+        shape.norm_offset = 0.5;
+        const Attention attention(Scope(weights), shape);
+        const RmsNorm norm(Scope(weights), "n", d, 1e-3, 0.25);
+        Tensors inputs = {normal({3, 37, d}, 30)};
+        append_weights(inputs, weights);
+        compare(
+            fmt::format("attention of width {}, norm {}, {} key heads", d, static_cast<int>(kind), kv_heads),
+            [&](const Tensors& in) {
+              set_weights(weights, in, 1);
+              return attention(in[0], {&norm, in[0]});
+            },
+            inputs, 1, own_if(d % 32 == 0));
+      }
+    }
+  }
+}
+
+TEST(TileOperations, MlpBlock) {
+  for (const std::int64_t rows : {1, 33, 300}) {
+    Weights weights(at::kCPU);
+    const GatedMlp mlp(Scope(weights), 64, 96, Gate::silu);
+    const RmsNorm norm(Scope(weights), "n", 64, 1e-3, 1);
+    Tensors inputs = {normal({2, rows, 66}, 31).narrow(2, 1, 64), normal({2, rows, 64}, 32)};
+    append_weights(inputs, weights);
+    for (const bool residual_is_x : {false, true}) {
+      compare(
+          fmt::format("mlp block of {} rows, x again {}", rows, residual_is_x),
+          [&](const Tensors& in) {
+            set_weights(weights, in, 2);
+            return residual_is_x ? mlp(in[0], {&norm, in[0]}) + in[1] : mlp(in[0], {&norm, in[1]});
+          },
+          inputs, 2, own_if(true));
+    }
+  }
+}
+
+// In one chunk and in several; the losses' own rounding is that of bf16 logits.
+TEST(TileOperations, CrossEntropy) {
+  for (const auto& [rows, D, V] : {std::tuple{1, 32, 32}, std::tuple{33, 64, 96}, std::tuple{700, 32, 160}}) {
+    for (const std::int64_t chunk : {0, 40}) {
+      const at::Tensor targets = at::arange(rows, at::kLong).mul(7).remainder(V);
+      compare(
+          fmt::format("cross entropy of {} rows, V {}, chunk {}", rows, V, chunk),
+          [&](const Tensors& in) { return cross_entropy(in[0], in[1], targets, 0, chunk); },
+          {normal({rows, D + 2}, 17).narrow(1, 1, D), normal({V, D}, 18) * 0.3}, 1, own_if(true));
+    }
+  }
+}
+
+TEST(TileOperations, ServeWhatTheTablePromises) {
+  const at::Tensor x = at::ones({4, 64}, at::kBFloat16), w = at::ones({32, 64});
+  EXPECT_EQ(tile_linear_serves(x, w), tile_kernels() != nullptr);
+  EXPECT_FALSE(tile_linear_serves(x.to(at::kFloat), w));
+  EXPECT_FALSE(tile_linear_serves(x, w.to(at::kBFloat16)));
+  EXPECT_FALSE(tile_linear_serves(x, at::ones({33, 64})));
+  EXPECT_FALSE(tile_linear_serves(x, {w, at::ones({1 << 15, 64})}));
+  EXPECT_FALSE(tile_linear_serves(at::ones({0, 64}, at::kBFloat16), w));
+  const WithKernels plain(Kernels::reference);
+  EXPECT_FALSE(tile_linear_serves(x, w));
+}
+
+}  // namespace
+}  // namespace equisweep::tile_tests
