@@ -39,12 +39,15 @@ bool sync_names(const std::filesystem::path& folder) {
   return synced;
 }
 
+bool is_unfinished(const std::filesystem::path& file) {
+  const std::string name = file.filename().string();
+  return name.starts_with('.') && name.ends_with(".tmp");
+}
+
 void remove_leftovers(const std::filesystem::path& folder) {
   std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with('.') && name.ends_with(".tmp")) ::unlink(entry.path().c_str());
-  }
+  for (const auto& entry : std::filesystem::directory_iterator(folder, ignored))
+    if (is_unfinished(entry.path())) ::unlink(entry.path().c_str());
 }
 
 AtomicFile::AtomicFile(std::filesystem::path path, std::string fault_points)

@@ -35,6 +35,9 @@ class AtomicFile {
 /// Makes the names in `folder` survive the loss of power; false, with errno, if that failed.
 bool sync_names(const std::filesystem::path& folder);
 
+/// Whether `file` has a name to which AtomicFile writes until the bytes are whole.
+bool is_unfinished(const std::filesystem::path& file);
+
 /// Removes what writers of AtomicFile that were killed have left in `folder`. Only for a folder of which this process is the
 /// one writer.
 void remove_leftovers(const std::filesystem::path& folder);

@@ -2,44 +2,22 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
-#include <stdlib.h>
 
 #include <array>
 #include <bit>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <system_error>
 
 #include "core/database.h"
 #include "core/error.h"
 #include "core/run_store.h"
+#include "core/scratch_folder.h"
 #include "sweeps/worker.h"
 
 namespace equisweep {
 namespace {
 
 namespace fs = std::filesystem;
-
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string name = (fs::temp_directory_path() / "equisweep-rerun-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr)
-      throw Error(fmt::format("{}: cannot be made: {}; set TMPDIR to a folder with room", name,
-                              std::generic_category().message(errno)));
-    path_ = name;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 struct RecordedAttempt {
   std::string device, environment;
@@ -120,7 +98,7 @@ RerunResult rerun_job(const RerunOptions& options) {
     const auto db = open_read_only(recorded);
     attempt = in_database(recorded, [&] { return newest_recorded(*db, recorded); });
   }
-  const ScratchFolder scratch;
+  const ScratchFolder scratch("equisweep-rerun-");
   fs::copy_file(options.run_dir / "config.yaml", scratch.path() / "config.yaml");
   WorkerOptions worker;
   worker.run_dir = scratch.path();

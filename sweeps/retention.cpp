@@ -4,6 +4,7 @@
 
 #include <map>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
 #include "sweeps/overview.h"
 #include "sweeps/sweep_folder.h"
@@ -22,12 +23,6 @@ std::vector<fs::path> plain_files(const fs::path& folder) {
     if (fs::is_regular_file(entry.symlink_status(none))) files.push_back(entry.path());
   std::sort(files.begin(), files.end());
   return files;
-}
-
-/// What core/atomic_file.h writes to until a file is whole.
-bool is_temporary(const fs::path& file) {
-  const std::string name = file.filename().string();
-  return name.starts_with('.') && name.ends_with(".tmp");
 }
 
 }  // namespace
@@ -55,8 +50,8 @@ std::vector<Removable> removable_files(const fs::path& sweep_folder) {
     const auto reason = why.find(job);
     for (const fs::path& inside : {folder, folder / "ckpt"})
       for (const fs::path& file : plain_files(inside)) {
-        if (is_temporary(file)) add(file, "left by an interrupted write");
-        if (reason != why.end() && file.extension() == ".ckpt" && !is_temporary(file)) add(file, reason->second);
+        if (is_unfinished(file)) add(file, "left by an interrupted write");
+        if (reason != why.end() && file.extension() == ".ckpt" && !is_unfinished(file)) add(file, reason->second);
       }
   }
   return found;

@@ -57,6 +57,14 @@ void keep_freed_memory() {
   mallopt(M_TOP_PAD, 64 << 20);
 }
 
+/// Numbers too small for a full mantissa (below 1.2e-38 in fp32) count as zero on every thread that trains. The processor
+/// takes some hundred times as long for them, and a gate that is shut makes them: a run of gemma3-nano at a high learning
+/// rate spent half of each step there.
+void flush_denormal_numbers() {
+  at::parallel_for(0, at::get_num_threads(), 1,
+                   [](std::int64_t, std::int64_t) { at::globalContext().setFlushDenormal(true); });
+}
+
 /// Tells the supervisor, and a person where one watches, how far the job is; at most four times a second.
 class ProgressWriter {
  public:
@@ -184,6 +192,7 @@ ExitCode run_worker(const WorkerOptions& options) {
   keep_freed_memory();
   const int threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(threads);
+  flush_denormal_numbers();
   const std::string faults = arm_faults_of_environment();
   fault_point("worker.start");
 

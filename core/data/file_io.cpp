@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <system_error>
 
+#include "core/atomic_file.h"
 #include "core/error.h"
 
 namespace equisweep {
@@ -129,13 +130,7 @@ std::string read_text_file(const std::filesystem::path& path, std::int64_t limit
 }
 
 void sync_folder(const std::filesystem::path& folder) {
-  const int fd = open_file(folder.string(), O_RDONLY | O_DIRECTORY);
-  if (fd < 0 || ::fsync(fd) != 0) {
-    const int code = errno;
-    if (fd >= 0) ::close(fd);
-    throw Error(fmt::format("{}: cannot be written: {}", folder.string(), reason(code)));
-  }
-  ::close(fd);
+  if (!sync_names(folder)) throw Error(fmt::format("{}: cannot be written: {}", folder.string(), reason(errno)));
 }
 
 }  // namespace equisweep

@@ -11,19 +11,11 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <limits>
 
+#include "core/blas.inc"
 #include "optimizers/kernels/loops.h"
 #include "optimizers/kernels/streams.inc"
 #include "optimizers/polar/methods.h"
-
-// The BLAS inside LibTorch, whose C++ wrappers are not exported; matrices by columns.
-extern "C" {
-void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const float* alpha,
-            const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
-void dgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const double* alpha,
-            const double* a, const int* lda, const double* b, const int* ldb, const double* beta, double* c, const int* ldc);
-}
 
 namespace equisweep {
 namespace {
@@ -38,17 +30,10 @@ struct Operand {
   bool transposed = false;
 };
 
-/// C [M, N] <- A [M, K] B [K, N] + keep C, by rows: by columns that is the transposed product of the transposed matrices.
+/// C [M, N] <- A [M, K] B [K, N] + keep C, by rows.
 template <class T>
 void multiply_into(Int M, Int N, Int K, const Operand<T>& a, const Operand<T>& b, T keep, T* c, Int stride) {
-  const char first = b.transposed ? 'T' : 'N', second = a.transposed ? 'T' : 'N';
-  const int m = static_cast<int>(N), n = static_cast<int>(M), k = static_cast<int>(K), ld1 = static_cast<int>(b.stride),
-            ld2 = static_cast<int>(a.stride), ld3 = static_cast<int>(stride);
-  const T one = 1;
-  if constexpr (std::is_same_v<T, float>)
-    sgemm_(&first, &second, &m, &n, &k, &one, b.data, &ld1, a.data, &ld2, &keep, c, &ld3);
-  else
-    dgemm_(&first, &second, &m, &n, &k, &one, b.data, &ld1, a.data, &ld2, &keep, c, &ld3);
+  blas_multiply(a.transposed, b.transposed, M, N, K, a.data, a.stride, b.data, b.stride, keep, c, stride);
 }
 
 /// A batch [B, m, n] of adjacent matrices, k the shorter side and l the longer one.
@@ -213,7 +198,6 @@ class Iteration {
 template <class T>
 at::Tensor iterate(const at::Tensor& y, std::span<const Quintic> steps, bool by_gram) {
   const Shape shape(y);
-  TORCH_CHECK(shape.l <= std::numeric_limits<int>::max(), "a matrix of ", shape.l, " rows or columns is too large for BLAS");
   const at::Tensor next = at::empty_like(y);
   T *given = elements<T>(y), *other = elements<T>(next);
   bool in_next = false;

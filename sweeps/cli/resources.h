@@ -1,6 +1,9 @@
 #pragma once
 // `resources` of a sweep file, and the options of the command line that go before it.
 
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
@@ -8,16 +11,33 @@
 #include "core/error.h"
 #include "sweeps/device.h"
 #include "sweeps/file/spec.h"
+#include "sweeps/packing.h"
+#include "sweeps/provenance.h"
 
 namespace equisweep {
 
-/// The devices for `jobs` jobs of `spec`. `at_a_time` and `gpus` are --jobs and --gpus; what they say goes before the file.
+/// Jobs at a time that `doctor --tune` has found fastest on this machine's cores, for the largest model of the sweep.
+inline std::optional<int> measured_jobs(const SweepSpec& spec, const std::filesystem::path& results) {
+  const auto known = read_packings(packing_file(results));
+  if (!known) return std::nullopt;
+  std::int64_t parameters = 1;
+  for (const ModelSpec& model : spec.models) parameters = std::max(parameters, model.parameters);
+  return jobs_at_a_time(known, provenance().at("cpu"), machine(0).cores, parameters);
+}
+
+/// The devices for `jobs` jobs of `spec`. `at_a_time` and `gpus` are --jobs and --gpus; what they say goes before the file,
+/// and the file before what was measured.
 inline std::vector<Device> devices_for(const SweepSpec& spec, std::optional<int> at_a_time, const std::string& gpus,
-                                       std::size_t jobs) {
+                                       std::size_t jobs, const std::filesystem::path& results) {
   const ResourcesSpec& resources = spec.resources;
+  const Machine here = machine(cuda_device_count());
   DeviceOptions options{.jobs = at_a_time, .gpus = gpus, .slots_per_gpu = resources.slots_per_gpu};
   if (gpus.empty() && resources.gpus == 0) options.gpus = "none";
-  std::vector<Device> devices = find_devices(machine(cuda_device_count()), options, jobs);
+  std::vector<Device> devices = find_devices(here, options, jobs);
+  if (devices[0].visible.empty() && !at_a_time && !resources.threads) {
+    options.jobs = measured_jobs(spec, results);
+    devices = find_devices(here, options, jobs);
+  }
   if (resources.threads)
     for (Device& device : devices) device.threads = *resources.threads;
   return devices;

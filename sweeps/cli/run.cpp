@@ -73,9 +73,12 @@ ExitCode run(const RunCommandOptions& options) {
   const SweepPlan plan = make_plan(spec, spec.tune ? recorded_results(folder) : TuneResults{});
   const std::vector<Job>& jobs = plan.jobs;
   const std::vector<Job> chosen = select(spec, jobs, options.only);
-  const std::vector<Device> devices = devices_for(spec, options.jobs, options.gpus, chosen.size());
+  const std::vector<Device> devices = devices_for(spec, options.jobs, options.gpus, chosen.size(), options.results);
   if (options.dry_run) return show_commands(spec, chosen, options, devices);
   require_gpu(spec, options.gpus, devices);
+  if (!options.jobs && devices[0].visible.empty() && !spec.resources.threads && measured_jobs(spec, options.results))
+    fmt::print(stderr, "jobs at a time: {}, threads each: {}, the fastest that `doctor --tune` has measured ({})\n",
+               devices[0].slots, devices[0].threads, packing_file(options.results).string());
   for (const std::string& change : plan_changes(recorded_jobs(folder), jobs)) fmt::print(stderr, "changed: {}\n", change);
   for (const std::string& note : tuning_notes(plan.tunings)) fmt::print(stderr, "note: {}\n", note);
   std::filesystem::create_directories(options.results);
@@ -130,7 +133,9 @@ void add_run(CLI::App& program, Action& action) {
                                              "  equisweep run sweeps/examples/demo.yaml --only stack=muon,seed=0\n");
   auto options = std::make_shared<RunCommandOptions>();
   add_sweep_options(*command, options->file, options->sets, &options->only);
-  command->add_option("--jobs", options->jobs, "how many jobs at a time; default: one a core, or one a GPU")
+  command
+      ->add_option("--jobs", options->jobs,
+                   "how many jobs at a time; default: one a GPU; without GPUs what `doctor --tune` measured, or one a core")
       ->check(CLI::PositiveNumber);
   command->add_option("--gpus", options->gpus, "which GPUs: 0,2-3, names (GPU-..., MIG-...), or none; default: all")
       ->type_name("LIST");

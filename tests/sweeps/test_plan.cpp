@@ -38,6 +38,11 @@ TEST(Plan, EveryExampleIsASweep) {
   EXPECT_GE(files, 1);
 }
 
+TEST(Plan, TheReferenceSweepIsOneStill) {
+  const SweepSpec spec = read_sweep_file(std::string(EQUISWEEP_SOURCE_DIR) + "/results/reference/kjv-2026/sweep.yaml");
+  EXPECT_EQ(make_plan(spec).jobs.size(), 4U * 5 * 3);  // models, stacks, learning rates on the one seed that tunes
+}
+
 TEST(Plan, TheDemoHasEighteenDifferentJobs) {
   const SweepSpec spec = read_sweep_file(kDemo);
   const std::vector<Job> jobs = expand(spec);
