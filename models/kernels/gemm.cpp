@@ -5,17 +5,10 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <limits>
 #include <memory>
 #include <type_traits>
 
-// The BLAS inside LibTorch, whose C++ wrappers are not exported; matrices by columns.
-extern "C" {
-void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const float* alpha,
-            const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
-void dgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const double* alpha,
-            const double* a, const int* lda, const double* b, const int* ldb, const double* beta, double* c, const int* ldc);
-}
+#include "core/blas.inc"
 
 namespace equisweep {
 namespace {
@@ -44,23 +37,6 @@ bool machine_has_tiles() {
   return yes;
 }
 
-/// By columns this is the transposed product of the transposed matrices.
-template <class T>
-void blas(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* a, Int lda, const T* b, Int ldb, T* c, Int ldc,
-          bool add) {
-  const auto narrow = [](Int n) {
-    TORCH_CHECK(n <= std::numeric_limits<int>::max(), "a matrix of ", n, " rows or columns is too large for BLAS");
-    return static_cast<int>(n);
-  };
-  const char first = transpose_b ? 'T' : 'N', second = transpose_a ? 'T' : 'N';
-  const int m = narrow(N), n = narrow(M), k = narrow(K), ld1 = narrow(ldb), ld2 = narrow(lda), ld3 = narrow(ldc);
-  const T one = 1, keep = add ? T(1) : T(0);
-  if constexpr (std::is_same_v<T, float>)
-    sgemm_(&first, &second, &m, &n, &k, &one, b, &ld1, a, &ld2, &keep, c, &ld3);
-  else
-    dgemm_(&first, &second, &m, &n, &k, &one, b, &ld1, a, &ld2, &keep, c, &ld3);
-}
-
 const float* widened(int slot, Int rows, Int columns, const Bf16* x, Int stride) {
   float* y = thread_scratch<float>(slot, rows * columns);
   for (Int i = 0; i < rows; ++i) row_kernels<Bf16>().widen(x + i * stride, y + i * columns, columns);
@@ -83,7 +59,8 @@ void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* 
     return;
   }
   if constexpr (std::is_same_v<T, C>) {
-    if constexpr (!std::is_same_v<T, Bf16>) return blas(transpose_a, transpose_b, M, N, K, a, lda, b, ldb, c, ldc, add);
+    if constexpr (!std::is_same_v<T, Bf16>)
+      return blas_multiply(transpose_a, transpose_b, M, N, K, a, lda, b, ldb, T(add), c, ldc);
   }
   if constexpr (std::is_same_v<T, Bf16>) {
     float* c32 = nullptr;
@@ -100,9 +77,10 @@ void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* 
     const Int rows_b = transpose_b ? N : K, columns_b = transpose_b ? K : N;
     const float* wide_a = widened(0, rows_a, columns_a, a, lda);
     const float* wide_b = widened(1, rows_b, columns_b, b, ldb);
-    if (c32) return blas(transpose_a, transpose_b, M, N, K, wide_a, columns_a, wide_b, columns_b, c32, ldc, add);
+    if (c32)
+      return blas_multiply(transpose_a, transpose_b, M, N, K, wide_a, columns_a, wide_b, columns_b, float(add), c32, ldc);
     float* wide_c = thread_scratch<float>(2, M * N);
-    blas(transpose_a, transpose_b, M, N, K, wide_a, columns_a, wide_b, columns_b, wide_c, N, false);
+    blas_multiply(transpose_a, transpose_b, M, N, K, wide_a, columns_a, wide_b, columns_b, 0.0F, wide_c, N);
     for (Int i = 0; i < M; ++i) row_kernels<Bf16>().round(wide_c + i * N, c16 + i * ldc, N);
   }
 }
