@@ -35,28 +35,34 @@ std::vector<AttemptRecord> attempts_of(const ReportData& data, const RunRecord& 
 }
 
 StepSums step_sums(const ReportData& data, const RunRecord& run) {
-  SQLite::Statement query(data.db(run),
-                          "SELECT count(*), total(step_seconds), total(optimizer_seconds), total(diagnostics_seconds) "
-                          "FROM loss_curve WHERE run = ?");
-  query.bind(1, run.run);
-  query.executeStep();
-  return {query.getColumn(0).getInt64(), query.getColumn(1).getDouble(), query.getColumn(2).getDouble(),
-          query.getColumn(3).getDouble()};
+  StepSums sums;
+  data.visit(run,
+             std::string("SELECT count(*), total(step_seconds), total(optimizer_seconds), total(diagnostics_seconds) FROM "
+                         "steps") +
+                 kLiveRows,
+             [&](SQLite::Statement& row) {
+               sums.steps += row.getColumn(0).getInt64();
+               sums.step_seconds += row.getColumn(1).getDouble();
+               sums.optimizer_seconds += row.getColumn(2).getDouble();
+               sums.diagnostics_seconds += row.getColumn(3).getDouble();
+             });
+  return sums;
 }
 
 bool has_step_times(const ReportData& data, const RunRecord& run) {
-  SQLite::Statement query(data.db(run),
-                          "SELECT 1 FROM loss_curve WHERE run = ? AND step_seconds > 0 AND optimizer_seconds > 0 LIMIT 1");
-  query.bind(1, run.run);
-  return query.executeStep();
+  bool any = false;
+  data.visit(run, std::string("SELECT 1 FROM steps") + kLiveRows + "AND step_seconds > 0 AND optimizer_seconds > 0 LIMIT 1",
+             [&](SQLite::Statement&) { any = true; });
+  return any;
 }
 
 std::optional<LastStep> last_step(const ReportData& data, const RunRecord& run) {
-  SQLite::Statement query(data.db(run),
-                          "SELECT step, loss FROM loss_curve WHERE run = ? ORDER BY attempt DESC, step DESC LIMIT 1");
-  query.bind(1, run.run);
-  if (!query.executeStep()) return std::nullopt;
-  return LastStep{query.getColumn(0).getInt64(), query.getColumn(1).isNull() ? kNan : query.getColumn(1).getDouble()};
+  std::optional<LastStep> last;  // that of the newest attempt, which comes last
+  data.visit(run, std::string("SELECT step, loss FROM steps") + kLiveRows + "ORDER BY step DESC LIMIT 1",
+             [&](SQLite::Statement& row) {
+               last = LastStep{row.getColumn(0).getInt64(), row.getColumn(1).isNull() ? kNan : row.getColumn(1).getDouble()};
+             });
+  return last;
 }
 
 double batch_tokens(const RunRecord& run) {

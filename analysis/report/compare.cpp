@@ -14,7 +14,7 @@ std::vector<double> values(const std::map<std::int64_t, double>& by_seed) {
   return out;
 }
 
-StackResult result_of(const ReportData& data, const Arm& arm, const Arm* baseline) {
+StackResult result_of(const ReportData& data, const Arm& arm, const Arm* baseline, const MeanCurve& base_curve) {
   const IntervalMethod& intervals = data.intervals;
   StackResult result{.arm = &arm, .baseline = baseline};
   const auto losses = finite_losses(arm.chosen());
@@ -35,7 +35,6 @@ StackResult result_of(const ReportData& data, const Arm& arm, const Arm* baselin
     result.comparison = compare_points(losses, base, intervals);
     const std::vector<std::vector<double>> samples = {values(losses), values(base)};
     result.detectable = smallest_detectable_difference(pooled_sd(samples), result.comparison.difference.n);
-    const MeanCurve base_curve = mean_curve(data, baseline->chosen());
     if (!base_curve.points.empty()) {
       const double target = base_curve.points.back().loss;
       result.reached = first_reach(mean_curve(data, arm.chosen()), target);
@@ -83,36 +82,38 @@ Outcome outcome_of(const Comparison& comparison, double adjusted_p) {
   return comparison.difference.mean < 0 ? Outcome::better : Outcome::worse;
 }
 
-MeanCurve mean_curve(const ReportData& data, const LrPoint& point) {
-  struct Sums {
-    MeanCurve::Point point;
-    std::size_t n = 0;
-  };
-  MeanCurve curve;
-  std::map<std::int64_t, Sums> by_step;
-  for (const CellRecord* cell : point.cells) {
-    if (!std::isfinite(cell->run->final_loss())) continue;
-    ++curve.n;
-    for (const EvalRow& row : data.evals(*cell->run)) {
-      if (!std::isfinite(row.loss)) continue;
-      Sums& sums = by_step[row.step];
-      sums.point.low = sums.n == 0 ? row.loss : std::min(sums.point.low, row.loss);
-      sums.point.high = sums.n == 0 ? row.loss : std::max(sums.point.high, row.loss);
-      sums.point.tokens += static_cast<double>(row.tokens);
-      sums.point.seconds += row.seconds;
-      sums.point.loss += row.loss;
-      ++sums.n;
-    }
+void MeanCurveSum::add(const std::vector<EvalRow>& evals) {
+  ++n_;
+  for (const EvalRow& row : evals) {
+    if (!std::isfinite(row.loss)) continue;
+    Sums& sums = by_step_[row.step];
+    sums.point.low = sums.n == 0 ? row.loss : std::min(sums.point.low, row.loss);
+    sums.point.high = sums.n == 0 ? row.loss : std::max(sums.point.high, row.loss);
+    sums.point.tokens += static_cast<double>(row.tokens);
+    sums.point.seconds += row.seconds;
+    sums.point.loss += row.loss;
+    ++sums.n;
   }
-  const auto n = static_cast<double>(curve.n);
-  for (auto& [step, sums] : by_step) {
-    if (sums.n != curve.n) continue;
-    MeanCurve::Point& p = sums.point;
+}
+
+MeanCurve MeanCurveSum::mean() const {
+  MeanCurve curve{.n = n_};
+  const auto n = static_cast<double>(n_);
+  for (const auto& [step, sums] : by_step_) {
+    if (sums.n != n_) continue;
+    MeanCurve::Point p = sums.point;
     p.step = static_cast<double>(step);
     p.tokens /= n, p.seconds /= n, p.loss /= n;
     curve.points.push_back(p);
   }
   return curve;
+}
+
+MeanCurve mean_curve(const ReportData& data, const LrPoint& point) {
+  MeanCurveSum sum;
+  for (const CellRecord* cell : point.cells)
+    if (std::isfinite(cell->run->final_loss())) sum.add(data.evals(*cell->run));
+  return sum.mean();
 }
 
 std::optional<Reached> first_reach(const MeanCurve& curve, double target) {
@@ -129,8 +130,13 @@ std::optional<Reached> first_reach(const MeanCurve& curve, double target) {
 
 std::vector<StackResult> compare(const ReportData& data) {
   std::vector<StackResult> results;
+  std::map<const Arm*, MeanCurve> base_curves;
   for (const Arm& arm : data.arms) {
-    if (data.baseline != arm.stack) results.push_back(result_of(data, arm, data.baseline_arm(arm.model)));
+    if (data.baseline == arm.stack) continue;
+    const Arm* baseline = data.baseline_arm(arm.model);
+    const auto [curve, fresh] = base_curves.try_emplace(baseline);
+    if (fresh && baseline != nullptr) curve->second = mean_curve(data, baseline->chosen());
+    results.push_back(result_of(data, arm, baseline, curve->second));
   }
   std::vector<double> p;
   for (const StackResult& result : results) p.push_back(result.why.empty() ? result.comparison.p : kNan);

@@ -24,6 +24,21 @@ struct MeanCurve {
 
 MeanCurve mean_curve(const ReportData& data, const LrPoint& point);
 
+/// The same of curves that are read one by one.
+class MeanCurveSum {
+ public:
+  void add(const std::vector<EvalRow>& evals);
+  MeanCurve mean() const;
+
+ private:
+  struct Sums {
+    MeanCurve::Point point = {};
+    std::size_t n = 0;
+  };
+  std::map<std::int64_t, Sums> by_step_;
+  std::size_t n_ = 0;
+};
+
 /// Where a curve first comes down to `target`, linear between evaluations; nothing if it never does.
 struct Reached {
   double step = 0, tokens = 0, seconds = 0;

@@ -33,6 +33,20 @@ void take_back_scale(nlohmann::json& options, double lr_scale) {
   options["lr"] = nlohmann::json::parse(fmt::format("{:.12e}", options["lr"].get<double>() / lr_scale));
 }
 
+/// `roles` with one name for each family of which they hold all members that there are: attention_k, ..., attention_v.
+std::vector<std::string> families_of(const std::vector<std::string>& roles, const std::set<std::string>& all) {
+  std::vector<std::string> names;
+  for (const std::string& role : roles) {
+    const std::string family = role.substr(0, role.find('_'));
+    const auto kin = [&](const std::string& other) { return other.starts_with(family + "_"); };
+    const auto own = std::count_if(roles.begin(), roles.end(), kin);
+    const bool whole = own > 1 && own == std::count_if(all.begin(), all.end(), kin) && !all.contains(family);
+    const std::string& name = whole ? family : role;
+    if (names.empty() || names.back() != name) names.push_back(name);
+  }
+  return names;
+}
+
 }  // namespace
 
 RoleOptions role_options(const ReportData& data, const CellRecord& cell) {
@@ -53,7 +67,7 @@ RoleOptions role_options(const ReportData& data, const CellRecord& cell) {
 
 std::string Component::text() const {
   std::string out;
-  for (const std::string& role : roles) out.append(out.empty() ? "" : ", ").append(visible(role));
+  for (const std::string& role : shown) out.append(out.empty() ? "" : ", ").append(visible(role));
   out += ": ";
   for (std::size_t i = 0; i < changes.size(); ++i) out.append(i == 0 ? "" : ", ").append(changes[i]);
   return out;
@@ -66,7 +80,7 @@ std::vector<Component> changed_components(const RoleOptions& before, const RoleO
   for (const auto& [role, options] : after) roles.insert(role);
   for (const std::string& role : roles) {
     const auto a = before.find(role), b = after.find(role);
-    Component change{.roles = {role}, .changes = {}, .rate_only = true};
+    Component change{.roles = {role}, .changes = {}, .shown = {}, .rate_only = true};
     if (a == before.end() || b == after.end()) {
       change.changes = {a == before.end() ? "none → its own entry" : "its own entry → none"};
       change.rate_only = false;
@@ -96,6 +110,7 @@ std::vector<Component> changed_components(const RoleOptions& before, const RoleO
     else
       same->roles.push_back(role);
   }
+  for (Component& c : components) c.shown = families_of(c.roles, roles);
   return components;
 }
 

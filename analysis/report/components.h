@@ -16,10 +16,11 @@ using RoleOptions = std::map<std::string, nlohmann::json>;
 
 RoleOptions role_options(const ReportData& data, const CellRecord& cell);
 
-/// Roles that change in the same way, and what changes: "mlp_gate, mlp_up: rule hybrid → muon, lr 0.02 → 0.03".
+/// Roles that change in the same way, and what changes: "mlp: rule hybrid → muon, lr 0.02 → 0.03".
 struct Component {
   std::vector<std::string> roles;
   std::vector<std::string> changes;  ///< the rule, then by key; of two rules only the options that both have
+  std::vector<std::string> shown;    ///< the roles, "attention" for all that begin so
   bool rate_only = false;            ///< nothing but learning rates: tuning, and no other way to update
   std::string text() const;
 };

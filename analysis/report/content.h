@@ -38,6 +38,7 @@ struct Column {
   bool numeric = false;       ///< right-aligned
   std::string csv_name = {};  ///< header in the CSV file with the unit, e.g. "val_loss_nats"; empty: not in the CSV file
   bool hidden = false;        ///< only in the CSV file
+  bool prose = false;         ///< sentences and lists, which may take several lines
 };
 
 struct Table {
@@ -97,6 +98,7 @@ struct Figure {
   bool show_key = false;         ///< colours explained above the figure, where there are no direct labels
   bool same_ranges = false;      ///< the axes of all plots span the same
   Rows data = {};
+  std::string data_of = {};  ///< id of an earlier figure that shows the same data; empty: `data` are its own
 };
 
 using Block = std::variant<Paragraph, List, Table, Figure>;

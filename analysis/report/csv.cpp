@@ -47,10 +47,17 @@ void Rows::add(std::initializer_list<Datum> row) {
   ++size;
 }
 
-std::string write_csv(const Rows& rows) {
-  std::string out;
-  for (const std::string& column : rows.columns) out.append(out.empty() ? "" : ",").append(column);
-  return out + "\n" + rows.lines;
+std::string write_csv(Rows&& rows) {
+  std::string head;
+  for (const std::string& column : rows.columns) head.append(head.empty() ? "" : ",").append(column);
+  std::string lines = std::move(rows.lines);
+  return lines.insert(0, head + "\n");
+}
+
+std::string rows_note(const Table& table, bool with_csv) {
+  if (table.rows.size() <= kShownRows) return "";
+  return fmt::format("Rows 1 to {} of {}; {}.", kShownRows, table.rows.size(),
+                     with_csv ? "tables/" + table.id + ".csv has all" : "the table as CSV has all");
 }
 
 std::string write_text(const Table& table) {

@@ -34,8 +34,37 @@ EvalRow eval_row(SQLite::Statement& query) {
   return row;
 }
 
+// The evaluation after the step at which an attempt resumed may be its own (the one before training is that of an attempt
+// that resumed after step 0) or that of an older one: the newest that is there.
 constexpr const char* kEvals =
-    "SELECT step, tokens, seconds, loss, bits_per_byte, eval_tokens FROM eval_curve WHERE run = ? ORDER BY step";
+    "SELECT step, tokens, seconds, loss, bits_per_byte, eval_tokens FROM evals WHERE run = ?1 AND attempt = ?2 AND step >= "
+    "?3 AND step <= ?4 ORDER BY step";
+
+/// The first and the last evaluation that count, without reading those between them.
+struct EndsOfEvals {
+  explicit EndsOfEvals(SQLite::Database& db)
+      : first(db, std::string(kEvals) + " LIMIT 1"), last(db, std::string(kEvals) + " DESC LIMIT 1") {}
+
+  void read(RunRecord& run) {
+    for (const LiveAttempt& a : run.live) {
+      const std::optional<EvalRow> early = one_of(first, run.run, a), late = one_of(last, run.run, a);
+      if (early && (!run.first_eval || early->step <= run.first_eval->step)) run.first_eval = early;
+      if (late && (!run.last_eval || late->step >= run.last_eval->step)) run.last_eval = late;
+    }
+  }
+
+  static std::optional<EvalRow> one_of(SQLite::Statement& query, std::int64_t run, const LiveAttempt& a) {
+    query.reset();
+    query.bind(1, run);
+    query.bind(2, a.attempt);
+    query.bind(3, a.after);
+    query.bind(4, a.until);
+    if (!query.executeStep()) return std::nullopt;
+    return eval_row(query);
+  }
+
+  SQLite::Statement first, last;
+};
 
 LoadedSweep load_sweep(SQLite::Database& db, std::size_t number) {
   LoadedSweep sweep;
@@ -44,7 +73,8 @@ LoadedSweep load_sweep(SQLite::Database& db, std::size_t number) {
       "SELECT r.run, r.job, r.state, r.message, r.attempt, r.parameters, r.config, r.corpus FROM runs r "
       "JOIN (SELECT job, min(cell) AS first FROM cells WHERE retired = 0 GROUP BY job) c ON c.job = r.job "
       "ORDER BY c.first");
-  SQLite::Statement evals(db, kEvals);
+  EndsOfEvals ends(db);
+  auto live = live_attempts(db);
   std::map<std::string, std::size_t> by_job;
   while (query.executeStep()) {
     auto run = std::make_unique<RunRecord>();
@@ -57,12 +87,8 @@ LoadedSweep load_sweep(SQLite::Database& db, std::size_t number) {
     run->parameters = query.getColumn(5).getInt64();
     run->config = object_of(query.getColumn(6).getString());
     run->corpus = object_of(query.getColumn(7).getString());
-    evals.reset();
-    evals.bind(1, run->run);
-    while (evals.executeStep()) {
-      run->last_eval = eval_row(evals);
-      if (!run->first_eval) run->first_eval = run->last_eval;
-    }
+    run->live = std::move(live[run->run]);
+    ends.read(*run);
     by_job.emplace(run->job, sweep.runs.size());
     sweep.runs.push_back(std::move(run));
   }
@@ -233,9 +259,11 @@ bool ReportData::complete() const {
 
 std::vector<EvalRow> ReportData::evals(const RunRecord& run) const {
   std::vector<EvalRow> rows;
-  SQLite::Statement query(db(run), kEvals);
-  query.bind(1, run.run);
-  while (query.executeStep()) rows.push_back(eval_row(query));
+  visit(run, kEvals, [&](SQLite::Statement& query) {
+    EvalRow row = eval_row(query);
+    if (!rows.empty() && rows.back().step == row.step) rows.pop_back();
+    rows.push_back(row);
+  });
   return rows;
 }
 

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "analysis/report/live.h"
 #include "analysis/report/source.h"
 #include "analysis/statistics/bootstrap.h"
 #include "analysis/statistics/statistics.h"
@@ -30,6 +31,7 @@ struct RunRecord {
   std::string message;
   std::int64_t attempt = 0;
   std::int64_t parameters = 0;
+  std::vector<LiveAttempt> live = {};                      ///< which of its rows count
   nlohmann::json config, corpus;                           ///< empty objects where the text is not JSON
   std::optional<EvalRow> first_eval = {}, last_eval = {};  ///< by step; a loss that was not a number is NaN
   bool pending() const;                                    ///< may still become a result without a person's help
@@ -112,6 +114,11 @@ class ReportData {
 
   /// The evaluations of a run that count, by step.
   std::vector<EvalRow> evals(const RunRecord& run) const;
+
+  /// Visits the rows of a run that count; see visit_live().
+  void visit(const RunRecord& run, const std::string& sql, const RowVisitor& visitor) const {
+    visit_live(db(run), run.run, run.live, sql, visitor);
+  }
 
   /// The database that holds `run` under its number.
   SQLite::Database& db(const RunRecord& run) const { return *databases_[run.sweep]; }

@@ -51,6 +51,8 @@ std::string substitute(std::string_view text, Replace replace) {
 }  // namespace
 
 std::string visible(std::string_view text, std::size_t limit) {
+  const bool plain = std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c < 0x7F; });
+  if (plain && text.size() <= limit) return std::string(text);
   std::string out;
   while (!text.empty()) {
     std::uint32_t code = 0;

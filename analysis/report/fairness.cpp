@@ -12,6 +12,7 @@
 #include "analysis/report/attempts.h"
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
+#include "analysis/report/trials.h"
 
 namespace equisweep {
 namespace {
@@ -69,18 +70,27 @@ Check is_complete(const ReportData& data) {
 }
 
 Check equal_trials(const ReportData& data) {
-  std::vector<std::string> failures, warnings;
+  std::vector<std::string> failures, warnings, grown;
   std::set<std::size_t> trials;
+  const std::int64_t rounds = rounds_of_growth(data);
   for (const Arm& base : data.tuning_arms) {
     if (!is_baseline(data, base)) continue;
-    trials.insert(base.points.size());
+    const std::size_t own = base.points.size();
+    trials.insert(own);
     for (const Arm& arm : data.tuning_arms) {
-      if (arm.model != base.model || arm.points.size() == base.points.size()) continue;
-      const std::string found =
-          fmt::format("{}: {}, the baseline {}", on(data, arm), plural(arm.points.size(), "trial"), base.points.size());
-      (arm.points.size() > base.points.size() ? failures : warnings).push_back(found);
+      const std::size_t other = arm.points.size();
+      if (arm.model != base.model || other == own) continue;
+      if (rounds > 0 && grew_alike(base, arm, rounds)) {
+        grown.push_back(fmt::format("{}: {} {} than the baseline", on(data, arm),
+                                    plural(std::max(other, own) - std::min(other, own), "trial"),
+                                    other > own ? "more" : "fewer"));
+      } else {
+        (other > own ? failures : warnings)
+            .push_back(fmt::format("{}: {}, the baseline {}", on(data, arm), plural(other, "trial"), own));
+      }
     }
   }
+  if (!grown.empty()) warnings.push_back(some(grown) + "; by `extend`, the same rule for all");
   return judged("Equal trials for each stack", failures, warnings,
                 fmt::format("{} trials for each stack, each on the same seeds", fmt::join(trials, " or ")));
 }
@@ -212,7 +222,8 @@ Check same_hardware(const ReportData& data) {
       const std::string cpu = a.environment.value("cpu", nlohmann::json("")).is_string()
                                   ? a.environment.value("cpu", nlohmann::json("")).get<std::string>()
                                   : "";
-      places.insert(fmt::format("{}, {} threads{}{}", visible(a.device), a.threads, cpu.empty() ? "" : ", ", visible(cpu)));
+      places.insert(fmt::format("{}, {}{}{}", visible(a.device), plural(static_cast<std::size_t>(a.threads), "thread"),
+                                cpu.empty() ? "" : ", ", visible(cpu)));
     }
   }
   if (places.empty()) return {"Same hardware", Grade::warn, "No run has begun."};

@@ -135,12 +135,12 @@ std::string dash_of(int dash) {
 enum class Size { small, large };
 
 /// What gnuplot reads once, and what it does on each terminal.
-struct Drawing {
+struct GnuplotText {
   std::string data = {}, commands = {};
 };
 
 void add_plot(const Plot& plot, const Ranges& r, std::optional<std::size_t> baseline, std::size_t& block, Size size,
-              bool x_label, Drawing& drawing) {
+              bool x_label, GnuplotText& drawing) {
   std::string commands;
   std::vector<Label> labels;
   const double top = back(r.y.high - 0.04 * (r.y.high - r.y.low), plot.log_y);
@@ -156,14 +156,14 @@ void add_plot(const Plot& plot, const Ranges& r, std::optional<std::size_t> base
       if (!draws(plot, p) || std::isnan(p.y)) {
         rows += "\n";  // breaks the line
       } else if (along(p.y, plot.log_y) > r.y.high - (r.clipped ? 0.08 * (r.y.high - r.y.low) : 0)) {
-        if (s.kind == Series::Kind::points) above += fmt::format("{} {}\n", p.x, top);
+        if (s.kind == Series::Kind::points) above += fmt::format("{:.8g} {:.8g}\n", p.x, top);
         rows += "\n";
       } else if (s.kind == Series::Kind::tiles) {
-        if (std::isfinite(p.high)) rows += fmt::format("{} {} {}\n", p.x, p.y, tile_colour(p.high));
+        if (std::isfinite(p.high)) rows += fmt::format("{:.8g} {:.8g} {}\n", p.x, p.y, tile_colour(p.high));
       } else if (s.kind == Series::Kind::band) {
-        rows += fmt::format("{} {} {}\n", p.x, p.y, p.high);
+        rows += fmt::format("{:.8g} {:.8g} {:.8g}\n", p.x, p.y, p.high);
       } else {
-        rows += fmt::format("{} {}\n", p.x, p.y);
+        rows += fmt::format("{:.8g} {:.8g}\n", p.x, p.y);
       }
     }
     if (rows.find_first_not_of('\n') == std::string::npos) rows.clear();
@@ -263,10 +263,11 @@ std::string gnuplot_script(const Figure& figure, std::optional<std::size_t> base
   const double paper = grid ? kTextWidth : kColumnWidth,
                paper_height = paper * static_cast<double>(height) / static_cast<double>(width);
 
-  Drawing drawing{.data = {},
-                  .commands =
-                      "set border 3 lw 0.8 lc rgb 'black'\nset tics nomirror out scale 0.5\nset grid y lt 1 lw 0.5 lc rgb "
-                      "'#B0808080'\nunset key\n"};
+  GnuplotText drawing{
+      .data = {},
+      .commands =
+          "set border 3 lw 0.8 lc rgb 'black'\nset tics nomirror out scale 0.5\nset grid y lt 1 lw 0.5 lc rgb "
+          "'#B0808080'\nunset key\n"};
   std::vector<Ranges> ranges;
   for (const Plot& plot : figure.plots) ranges.push_back(ranges_of(plot));
   if (figure.same_ranges) {

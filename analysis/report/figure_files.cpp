@@ -8,14 +8,10 @@
 
 #include "analysis/report/escape.h"
 #include "analysis/report/figure.h"
+#include "analysis/report/svg.h"
 
 namespace equisweep {
 namespace {
-
-void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-    text.replace(at, from.size(), to);
-}
 
 bool has_tiles(const Figure& figure) {
   return std::any_of(figure.plots.begin(), figure.plots.end(), [](const Plot& plot) {
@@ -27,32 +23,7 @@ bool has_tiles(const Figure& figure) {
 }  // namespace
 
 std::string inline_svg(const std::string& svg, const Figure& figure) {
-  std::string out = svg.substr(std::min(svg.find("<svg"), svg.size()));
-  replace_all(out, "rgb(  0,   0,   0)", "currentColor");
-  replace_all(out, "rgb(0,0,0)", "currentColor");
-  replace_all(out, "fill=\"black\"", "fill=\"currentColor\"");
-  for (const char* quote : {"'", "\""}) {
-    replace_all(out, fmt::format("id={}gp", quote), fmt::format("id={}{}-", quote, figure.id));
-    replace_all(out, fmt::format("href={}#gp", quote), fmt::format("href={}#{}-", quote, figure.id));
-  }
-  for (const char* colour :
-       {" color=\"black\"", " color=\"white\"", " color='currentColor'", " xmlns:xlink=\"http://www.w3.org/1999/xlink\"",
-        " id=\"gnuplot_canvas\"", " font-family=\"sans-serif\""}) {
-    replace_all(out, colour, "");
-  }
-  replace_all(out, "xlink:href", "href");
-  // gnuplot's own titles: one a file, one a plot element.
-  const auto cut = [&](std::string_view begin, std::string_view end, std::string_view instead) {
-    for (std::size_t at = 0; (at = out.find(begin, at)) != std::string::npos; at += instead.size()) {
-      const std::size_t stop = out.find(end, at);
-      if (stop == std::string::npos) return;
-      out.replace(at, stop + end.size() - at, instead);
-    }
-  };
-  cut("<filter", "</filter>", "");
-  cut("<title>", "</title>", "");
-  cut("<desc>", "</desc>", "");
-  cut("<g id=\"gnuplot_plot", ">", "<g>");
+  std::string out = short_svg(svg, figure.id);
   const std::string head = fmt::format(
       " role=\"img\" aria-labelledby=\"{0}-title {0}-desc\" class=\"plot{3}\">\n<title id=\"{0}-title\">{1}</title>\n<desc "
       "id=\"{0}-desc\">{2}</desc>",

@@ -51,6 +51,13 @@ std::string grouped(std::int64_t x) {
 
 std::string plural(std::size_t n, const std::string& noun) { return fmt::format("{} {}{}", n, noun, n == 1 ? "" : "s"); }
 
+std::string and_list(const std::vector<std::string>& parts) {
+  std::string out;
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    out.append(i == 0 ? "" : i + 1 < parts.size() ? ", " : " and ").append(parts[i]);
+  return out;
+}
+
 std::string p_value(double p) { return p < 1e-4 ? "p < 0.0001" : fmt::format("p = {:.2g}", p); }
 
 std::string with_interval(const Interval& i, int decimals) {
@@ -82,7 +89,7 @@ Value interval_value(const Interval& i, int decimals) {
   return value;
 }
 
-std::string interval_title(const IntervalMethod& method) { return method.bootstrap() ? "95% interval" : "± 95%"; }
+std::string interval_title(const IntervalMethod& method) { return method.bootstrap() ? "95% interval" : "±\u00A095%"; }
 
 std::string interval_name(const IntervalMethod& method) {
   if (!method.bootstrap()) return "95% t interval";

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "analysis/report/content.h"
 #include "analysis/statistics/bootstrap.h"
@@ -12,11 +13,12 @@
 namespace equisweep {
 
 std::string fixed(double x, int decimals);  ///< "-0.0123" with a true minus sign; "diverged" for +infinity, "–" for NaN
-std::string signed_fixed(double x, int decimals);            ///< "+0.0123"
-std::string significant(double x, int digits = 3);           ///< "0.003", "1.5e-06"
-std::string grouped(std::int64_t x);                         ///< "1 228 800" with narrow spaces
-std::string plural(std::size_t n, const std::string& noun);  ///< "1 run", "2 runs"
-std::string p_value(double p);                               ///< "p = 0.0028", "p < 0.0001"
+std::string signed_fixed(double x, int decimals);             ///< "+0.0123"
+std::string significant(double x, int digits = 3);            ///< "0.003", "1.5e-06"
+std::string grouped(std::int64_t x);                          ///< "1 228 800" with narrow spaces
+std::string plural(std::size_t n, const std::string& noun);   ///< "1 run", "2 runs"
+std::string and_list(const std::vector<std::string>& parts);  ///< "a, b and c"
+std::string p_value(double p);                                ///< "p = 0.0028", "p < 0.0001"
 /// "3.4120 ± 0.0031", or "3.4120 (3.4102 to 3.4147)" of a bootstrap; the mean alone where n = 1.
 std::string with_interval(const Interval& i, int decimals);
 std::string duration(double seconds);  ///< "4.2 s", "3 min 20 s", "2 h 05 min"

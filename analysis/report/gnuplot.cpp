@@ -45,7 +45,7 @@ std::string first_complaint(const std::filesystem::path& log) {
 }  // namespace
 
 void run_gnuplot(const std::filesystem::path& script, const std::filesystem::path& folder) {
-  const std::filesystem::path log = folder / "gnuplot.log";
+  const std::filesystem::path log = folder / (script.stem().string() + ".log");
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);

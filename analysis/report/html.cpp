@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "analysis/report/escape.h"
@@ -11,6 +12,8 @@ namespace equisweep {
 extern const std::string_view kStyleSheet;  // style.cpp
 
 namespace {
+
+constexpr std::size_t kRowsOfAPage = 30;  // a longer table may be broken between pages of paper
 
 struct HtmlWriter {
   const Document& document;
@@ -49,15 +52,16 @@ struct HtmlWriter {
 
   void operator()(const Table& table) {
     out += fmt::format(
-        "<figure class=\"table\" id=\"table-{0}\">\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
+        "<figure class=\"table{2}\" id=\"table-{0}\">\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" "
         "aria-labelledby=\"caption-{0}\">\n<table>\n<caption id=\"caption-{0}\"><span>{1}</span></caption>\n<thead><tr>",
-        table.id, html_escape(table.caption));
+        table.id, html_escape(table.caption), table.rows.size() > kRowsOfAPage ? " long" : "");
     for (const Column& c : table.columns) {
       if (!c.hidden)
         out += fmt::format("<th scope=\"col\"{}>{}</th>", c.numeric ? " class=\"n\"" : "", html_escape(c.title));
     }
     out += "</tr></thead>\n<tbody>\n";
-    for (const auto& row : table.rows) {
+    for (std::size_t r = 0; r < std::min(table.rows.size(), kShownRows); ++r) {
+      const std::vector<Value>& row = table.rows[r];
       out += "<tr>";
       bool first = true;
       for (std::size_t i = 0; i < row.size(); ++i) {
@@ -65,13 +69,15 @@ struct HtmlWriter {
         std::string text = html_escape(row[i].shown);
         if (row[i].key >= 0) text = "<span class=\"stack\">" + swatch(row[i].key) + text + "</span>";
         if (row[i].strong) text = "<strong>" + text + "</strong>";
-        const char* kind = table.columns[i].numeric ? " class=\"n\"" : "";
+        const char* kind = table.columns[i].numeric ? " class=\"n\"" : table.columns[i].prose ? " class=\"prose\"" : "";
         out += first ? fmt::format("<th scope=\"row\"{}>{}</th>", kind, text) : fmt::format("<td{}>{}</td>", kind, text);
         first = false;
       }
       out += "</tr>\n";
     }
     out += "</tbody>\n</table>\n</div>\n";
+    if (const std::string note = rows_note(table, document.links_csv); !note.empty())
+      out += "<p class=\"note\">" + html_escape(note) + "</p>\n";
     for (const std::string& note : table.notes) out += "<p class=\"note\">" + html_escape(note) + "</p>\n";
     if (document.links_csv)
       out += fmt::format("<p class=\"note files\"><a href=\"tables/{0}.csv\">{0}.csv</a></p>\n", table.id);
@@ -101,7 +107,9 @@ struct HtmlWriter {
         "<figcaption>{1} <span class=\"files\">{2}<a href=\"figures/{0}.svg\">svg</a> <a "
         "href=\"figures/{0}.pdf\">pdf</a>{3}</span></figcaption>\n</figure>\n",
         figure.id, html_escape(figure.caption),
-        document.links_csv ? fmt::format("<a href=\"tables/{}.csv\">data</a> ", figure.id) : "",
+        document.links_csv
+            ? fmt::format("<a href=\"tables/{}.csv\">data</a> ", figure.data_of.empty() ? figure.id : figure.data_of)
+            : "",
         document.links_png ? fmt::format(" <a href=\"figures/{}.png\">png</a>", figure.id) : "");
   }
 };

@@ -11,6 +11,7 @@
 
 #include "analysis/report/escape.h"
 #include "analysis/report/facts.h"
+#include "analysis/report/format.h"
 #include "core/error.h"
 
 namespace equisweep {
@@ -52,13 +53,6 @@ std::string values_text(const ValueSet& values) {
   std::string out;
   for (const std::string& value : values) out.append(out.empty() ? "" : " and ").append(visible(value, 60));
   return out.empty() ? "none" : out;
-}
-
-std::string and_list(const std::vector<std::string>& parts) {
-  std::string out;
-  for (std::size_t i = 0; i < parts.size(); ++i)
-    out.append(i == 0 ? "" : i + 1 < parts.size() ? ", " : " and ").append(parts[i]);
-  return out;
 }
 
 /// What one sweep says about everything that a name may stand for.

@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "analysis/report/escape.h"
 #include "analysis/report/writers.h"
 
@@ -40,7 +42,8 @@ struct MarkdownWriter {
       rule += c.numeric ? "---:|" : "---|";
     }
     out += head + "\n" + rule + "\n";
-    for (const auto& row : table.rows) {
+    for (std::size_t r = 0; r < std::min(table.rows.size(), kShownRows); ++r) {
+      const std::vector<Value>& row = table.rows[r];
       out += "|";
       for (std::size_t i = 0; i < row.size(); ++i) {
         if (table.columns[i].hidden) continue;
@@ -50,6 +53,7 @@ struct MarkdownWriter {
       out += "\n";
     }
     out += "\n";
+    if (const std::string note = rows_note(table, with_csv); !note.empty()) out += markdown_escape(note) + "\n\n";
     for (const std::string& note : table.notes) out += markdown_escape(note) + "\n\n";
     if (with_csv) out += fmt::format("[Data](tables/{}.csv)\n\n", table.id);
   }
@@ -57,7 +61,8 @@ struct MarkdownWriter {
   void operator()(const Figure& figure) {
     if (with_figures) out += fmt::format("![{}](figures/{}.svg)\n\n", markdown_escape(figure.title), figure.id);
     out += markdown_escape(figure.caption);
-    out += with_csv ? fmt::format(" [Data](tables/{}.csv)\n\n", figure.id) : "\n\n";
+    out +=
+        with_csv ? fmt::format(" [Data](tables/{}.csv)\n\n", figure.data_of.empty() ? figure.id : figure.data_of) : "\n\n";
   }
 
   bool with_figures = true, with_csv = true;

@@ -40,9 +40,9 @@ std::vector<std::size_t> shown_points(std::span<const Series::Point> points, Ser
   return out;
 }
 
-void reduce(Series& series) {
+void reduce(Series& series, std::size_t columns) {
   std::vector<Series::Point> points;
-  for (const std::size_t i : shown_points(series.points, series.kind)) points.push_back(series.points[i]);
+  for (const std::size_t i : shown_points(series.points, series.kind, columns)) points.push_back(series.points[i]);
   series.points = std::move(points);
 }
 

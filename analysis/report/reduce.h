@@ -9,8 +9,9 @@
 
 namespace equisweep {
 
-/// Columns that a plot tells apart: more than its width in pixels on a page. A line shows at most two points in each.
-inline constexpr std::size_t kPlotColumns = 500;
+/// Columns that a plot tells apart, a large one and one of a grid: about one for two pixels on a page. A line shows at most
+/// two points in each.
+inline constexpr std::size_t kPlotColumns = 250, kSmallPlotColumns = 120;
 
 /// The numbers, ascending, of the points that stand for all: the first and the last and, of those that fall into one of
 /// `columns` equal parts of the range of x, the lowest y and the highest (of a band the highest `high`), so that no spike is
@@ -20,6 +21,6 @@ std::vector<std::size_t> shown_points(std::span<const Series::Point> points, Ser
                                       std::size_t columns = kPlotColumns);
 
 /// Keeps the points that shown_points() names.
-void reduce(Series& series);
+void reduce(Series& series, std::size_t columns = kPlotColumns);
 
 }  // namespace equisweep

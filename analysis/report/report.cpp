@@ -3,12 +3,14 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "analysis/report/draw.h"
 #include "analysis/report/escape.h"
 #include "analysis/report/fairness.h"
 #include "analysis/report/figure.h"
@@ -82,38 +84,50 @@ void make_unique(std::vector<SectionContent>& sections) {
       if (const auto* table = std::get_if<Table>(&block)) taken.insert(table->id);
     }
   }
+  std::map<std::string, std::string> newest;  // id by the one that a figure was made with
   for (SectionContent& section : sections) {
     for (Block& block : section.content) {
       auto* figure = std::get_if<Figure>(&block);
       if (figure == nullptr) continue;
       const std::string stem = figure->id;
       for (int i = 2; !taken.insert(figure->id).second; ++i) figure->id = fmt::format("{}-{}", stem, i);
+      newest[stem] = figure->id;
+      if (!figure->data_of.empty()) figure->data_of = newest.at(figure->data_of);
     }
   }
 }
 
-void draw(Document& document, const fs::path& scratch, Files& files) {
-  std::string script;
+std::vector<const Figure*> figures_of(const Document& document) {
   std::vector<const Figure*> figures;
-  for (const SectionContent& section : document.sections) {
-    for (const Block& block : section.content) {
-      if (const auto* figure = std::get_if<Figure>(&block)) {
-        figures.push_back(figure);
-        script += gnuplot_script(*figure, document.baseline, ".");
-      }
+  for (const SectionContent& section : document.sections)
+    for (const Block& block : section.content)
+      if (const auto* figure = std::get_if<Figure>(&block)) figures.push_back(figure);
+  return figures;
+}
+
+/// Takes the data of the figures, which stand nowhere else.
+void add_tables(Document& document, const std::set<ReportFormat>& formats, Files& files) {
+  for (SectionContent& section : document.sections) {
+    for (Block& block : section.content) {
+      const auto* table = std::get_if<Table>(&block);
+      auto* figure = std::get_if<Figure>(&block);
+      if (formats.contains(ReportFormat::csv) && table != nullptr)
+        files.emplace("tables/" + table->id + ".csv", write_csv(*table));
+      if (formats.contains(ReportFormat::csv) && figure != nullptr && figure->data_of.empty())
+        files.emplace("tables/" + figure->id + ".csv", write_csv(std::move(figure->data)));
+      if (formats.contains(ReportFormat::latex) && table != nullptr && table->rows.size() <= kPaperRows)
+        files.emplace("tables/" + table->id + ".tex", write_latex(*table));
     }
   }
-  if (figures.empty()) return;
-  write(scratch / "figures.gp", script);
-  run_gnuplot(scratch / "figures.gp", scratch);
-  for (const Figure* figure : figures) {
-    const std::string svg = inline_svg(read(scratch / (figure->id + ".svg")), *figure);
-    document.svg.emplace(figure->id, svg);
-    files.emplace("figures/" + figure->id + ".svg", standalone_svg(svg));
-    files.emplace("figures/" + figure->id + ".pdf", undated_pdf(read(scratch / (figure->id + ".pdf"))));
-    const fs::path png = scratch / (figure->id + ".png");
-    document.links_png = fs::exists(png);
-    if (document.links_png) files.emplace("figures/" + figure->id + ".png", with_resolution(read(png), kPngResolution));
+}
+
+void add_figures(std::map<std::string, DrawnFigure> drawn, Document& document, Files& files) {
+  for (auto& [id, figure] : drawn) {
+    files.emplace("figures/" + id + ".svg", standalone_svg(figure.svg));
+    files.emplace("figures/" + id + ".pdf", std::move(figure.pdf));
+    document.links_png = !figure.png.empty();
+    if (document.links_png) files.emplace("figures/" + id + ".png", std::move(figure.png));
+    document.svg.emplace(id, std::move(figure.svg));
   }
 }
 
@@ -137,6 +151,25 @@ void require_real_folder(const fs::path& folder) {
   if (fs::is_symlink(status)) throw Error(folder.string() + " is a link; a report is written into real folders only");
   fs::create_directories(folder, error);
   if (error) throw Error("cannot make the folder " + folder.string() + ": " + error.message());
+}
+
+/// Lines of at most `width` columns, broken at spaces.
+std::string wrapped(const std::string& paragraph, std::size_t width) {
+  const auto columns = [](const std::string& s) {
+    return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  };
+  std::string out, line;
+  for (std::size_t begin = 0; begin < paragraph.size();) {
+    const std::size_t end = std::min(paragraph.find(' ', begin), paragraph.size());
+    const std::string word = paragraph.substr(begin, end - begin);
+    if (!line.empty() && columns(line) + 1 + columns(word) > width) {
+      out += line + "\n";
+      line.clear();
+    }
+    line += (line.empty() ? "" : " ") + word;
+    begin = end + 1;
+  }
+  return out + line + "\n";
 }
 
 }  // namespace
@@ -163,20 +196,14 @@ void write_report(const ReportSource& source, const fs::path& out, const ReportO
   const Scratch scratch(out);
 
   const auto wanted = [&](ReportFormat format) { return options.formats.contains(format); };
+  const bool figures = options.figures && data.setting("figures") != false && options.formats != std::set{ReportFormat::csv};
   Files files;
-  for (const SectionContent& section : document.sections) {
-    for (const Block& block : section.content) {
-      const auto* table = std::get_if<Table>(&block);
-      const auto* figure = std::get_if<Figure>(&block);
-      if (wanted(ReportFormat::csv) && table != nullptr) files.emplace("tables/" + table->id + ".csv", write_csv(*table));
-      if (wanted(ReportFormat::csv) && figure != nullptr)
-        files.emplace("tables/" + figure->id + ".csv", write_csv(figure->data));
-      if (wanted(ReportFormat::latex) && table != nullptr && table->rows.size() <= kPaperRows)
-        files.emplace("tables/" + table->id + ".tex", write_latex(*table));
-    }
+  {
+    Drawing drawing(figures ? figures_of(document) : std::vector<const Figure*>(), document.baseline, scratch.path(),
+                    options.gnuplots);
+    add_tables(document, options.formats, files);
+    add_figures(drawing.take(), document, files);
   }
-  const bool figures = options.figures && data.setting("figures") != false;
-  if (figures && options.formats != std::set{ReportFormat::csv}) draw(document, scratch.path(), files);
   document.links_csv = wanted(ReportFormat::csv);
   document.links_markdown = wanted(ReportFormat::markdown);
   if (wanted(ReportFormat::html)) files.emplace("index.html", write_html(document));
@@ -216,23 +243,12 @@ std::string report_summary(const ReportSource& source, std::size_t width, const 
   for (const Block& block : main_table_section(input)) {
     if (const auto* table = std::get_if<Table>(&block)) out += write_text(*table) + "\n";
   }
-  // The verdict, wrapped at spaces.
-  std::string line;
-  const auto columns = [](const std::string& s) {
-    return static_cast<std::size_t>(std::count_if(s.begin(), s.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-  };
-  const std::string verdict = verdict_text(input);
-  for (std::size_t begin = 0; begin < verdict.size();) {
-    const std::size_t end = std::min(verdict.find(' ', begin), verdict.size());
-    const std::string word = verdict.substr(begin, end - begin);
-    if (!line.empty() && columns(line) + 1 + columns(word) > width) {
-      out += line + "\n";
-      line.clear();
-    }
-    line += (line.empty() ? "" : " ") + word;
-    begin = end + 1;
+  bool first = true;
+  for (const std::string& paragraph : verdict_paragraphs(input)) {
+    out += (first ? "" : "\n") + wrapped(paragraph, width);
+    first = false;
   }
-  return out + line + "\n";
+  return out;
 }
 
 }  // namespace equisweep

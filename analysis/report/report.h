@@ -16,6 +16,7 @@ enum class ReportFormat { html, markdown, csv, latex };
 struct ReportOptions {
   std::set<ReportFormat> formats = {ReportFormat::html, ReportFormat::markdown, ReportFormat::csv, ReportFormat::latex};
   bool figures = true;            ///< off: no gnuplot is run, and the figures' data are tables only
+  std::size_t gnuplots = 0;       ///< that run at a time; 0: one a core. No file depends on it
   IntervalMethod intervals = {};  ///< of losses and of their differences
 };
 

@@ -7,6 +7,7 @@
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
+#include "analysis/report/trials.h"
 
 namespace equisweep {
 
@@ -32,11 +33,12 @@ std::span<const Section> sections() {
 
 std::vector<std::string> fewer_trials(const ReportData& data) {
   std::vector<std::string> sentences;
+  const std::int64_t rounds = rounds_of_growth(data);
   for (const Arm& base : data.tuning_arms) {
     if (data.baseline != base.stack) continue;
     const Arm* most = &base;
     for (const Arm& arm : data.tuning_arms)
-      if (arm.model == base.model && arm.points.size() > most->points.size()) most = &arm;
+      if (arm.model == base.model && arm.points.size() > most->points.size() && !grew_alike(base, arm, rounds)) most = &arm;
     if (most != &base)
       sentences.push_back(
           fmt::format("On {} the baseline {} was tuned with {} trials and {} with {}: the comparison favours {}.",

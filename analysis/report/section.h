@@ -42,10 +42,15 @@ Content failures_section(const SectionInput& input);
 Content all_runs_section(const SectionInput& input);
 Content method_section(const SectionInput& input);
 
-/// The verdict as one quotable paragraph.
+/// The verdict in words that can be quoted: what all comparisons came to, then a paragraph a model, then what holds for all
+/// of them. A single comparison is a single paragraph.
+std::vector<std::string> verdict_paragraphs(const SectionInput& input);
+
+/// The same as one text, with an empty line between paragraphs.
 std::string verdict_text(const SectionInput& input);
 
-/// A sentence for each model on which the baseline has fewer trials (points of its grid) than another stack.
+/// A sentence for each model on which the baseline has fewer trials (points of its grid) than another stack, and not because
+/// grids grew by the rule of `tune.extend`.
 std::vector<std::string> fewer_trials(const ReportData& data);
 
 // Shared by sections.

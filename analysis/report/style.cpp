@@ -29,6 +29,7 @@ nav a { text-decoration: none; }
 nav a:hover { text-decoration: underline; }
 figure { margin: 1.75rem 0 2.5rem; }
 .scroll { overflow-x: auto; overscroll-behavior-x: contain; }
+@media (min-width: 66rem) { figure.table .scroll { margin-right: calc(-1 * min(12rem, (100vw - 62rem) / 2 - 1.5rem)); } }
 .scroll:focus-visible, pre:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 table { border-collapse: collapse; font-size: .875rem; line-height: 1.45; font-variant-numeric: tabular-nums lining-nums; }
 caption { caption-side: top; text-align: left; color: var(--ink); padding: 0 0 .7rem; font-size: .925rem; }
@@ -41,9 +42,10 @@ tbody tr + tr > * { border-top: 1px solid var(--rule); }
 tbody tr:last-child > * { border-bottom: 1.5px solid var(--ink); }
 .n { text-align: right; }
 td:not(.n) { max-width: 22rem; overflow-wrap: anywhere; }
-#table-main td:last-child, #table-runs td:last-child, #table-fairness td:last-child, #table-ablation td:last-child, #table-failures td:last-child, #table-environment td, #table-settings td, #table-corpus td { white-space: normal; min-width: 12rem; max-width: 40rem; }
-#table-ablation td:nth-last-child(2) { white-space: normal; min-width: 7rem; }
+td.prose { white-space: normal; min-width: 12rem; max-width: 40rem; }
+#table-ablation td:nth-last-child(2) { white-space: normal; min-width: 7rem; overflow-wrap: break-word; }
 #table-ablation td:last-child { min-width: 16rem; }
+#table-cost :is(th, td):not(:last-child), #table-equivariance :is(th, td):not(:last-child) { padding-right: .55rem; }
 #table-runs th[scope=row], #table-failures th[scope=row] { font-family: var(--mono); font-size: .8rem; }
 .stack { white-space: nowrap; }
 .swatch { width: .62em; height: .62em; margin-right: .5em; }
@@ -74,10 +76,16 @@ footer { margin-top: 4rem; border-top: 1px solid var(--rule); color: var(--soft)
   nav, .files, footer a { display: none; }
   h2 { margin-top: 2rem; break-after: avoid; }
   figure, tr { break-inside: avoid; }
-  figure.table { break-inside: auto; }
+  figure.long { break-inside: auto; }
+  thead { display: table-header-group; }
+  figcaption, .note { break-before: avoid; }
   .scroll { overflow: visible; }
   table { font-size: 7.5pt; }
   th, td { padding-right: .5rem; white-space: normal; }
+  tbody th { white-space: nowrap; }
+  td.prose { min-width: 8rem; }
+  #table-ablation td:last-child { min-width: 15rem; }
+  svg.plot:not(.map), .swatch { filter: none; }
   figure.plot { max-width: 12cm; }
   figure.wide { max-width: none; }
   figure.wide svg.plot { min-width: 0; max-height: 11cm; width: auto; }

@@ -27,10 +27,16 @@ struct Document {
   bool links_png = false;                        ///< whether each figure is there as PNG too
 };
 
+/// Rows of a table that a document shows, so that the page of a large sweep can be mailed; the CSV file has all.
+inline constexpr std::size_t kShownRows = 500;
+
+/// "Rows 1 to 500 of 1000; tables/runs.csv has all." where a document shows fewer than there are, else nothing.
+std::string rows_note(const Table& table, bool with_csv);
+
 std::string write_html(const Document& document);
 std::string write_markdown(const Document& document);
 std::string write_csv(const Table& table);
-std::string write_csv(const Rows& rows);
+std::string write_csv(Rows&& rows);  ///< takes the lines: there may be many
 
 /// A float with a booktabs tabular, for \input in a paper. Hidden columns are left out.
 std::string write_latex(const Table& table);

@@ -18,7 +18,7 @@ class ReportFigures : public ::testing::Test {
   static void SetUpTestSuite() {
     shared = std::make_unique<TempFolder>();
     testing::write_sweep(*shared / "sweep.db", testing::realistic_sweep(1));
-    write_report(*shared / "sweep.db", *shared / "report");
+    write_report(*shared / "sweep.db", *shared / "report", {.gnuplots = 3});
   }
   static void TearDownTestSuite() { shared.reset(); }
   std::string file(const std::string& name) { return testing::read_text(folder_ / "report/figures/" / name); }
@@ -91,9 +91,27 @@ TEST_F(ReportFigures, EveryFigureOfThePageIsThereInEachFormatWithItsData) {
       EXPECT_TRUE(std::filesystem::exists(folder_ / "report/figures" / (id + "." + kind))) << id << kind;
       EXPECT_THAT(page, ::testing::HasSubstr("href=\"figures/" + id + "." + kind + "\""));
     }
-    EXPECT_TRUE(std::filesystem::exists(folder_ / "report/tables" / (id + ".csv"))) << id;
+    // The link before those to the figure itself; figures of the same data share it.
+    const std::size_t data = page.rfind("href=\"tables/", page.find("href=\"figures/" + id + ".svg")) + 6;
+    const std::string table = page.substr(data, page.find('"', data) - data);
+    EXPECT_TRUE(std::filesystem::exists(folder_ / "report" / table)) << id << " has its data in " << table;
+    EXPECT_EQ(table, id.starts_with("curves-") ? "tables/curves-steps-qwen3-nano.csv" : "tables/" + id + ".csv");
   }
   EXPECT_GE(figures, 8U);
+}
+
+TEST_F(ReportFigures, OneGnuplotDrawsTheSameBytesAsThree) {
+  write_report(folder_ / "sweep.db", folder_ / "alone", {.gnuplots = 1});
+  const std::string manifest = testing::read_text(folder_ / "report/manifest.json");
+  EXPECT_THAT(manifest, ::testing::HasSubstr("figures/lr-qwen3-nano.png"));
+  EXPECT_EQ(testing::read_text(folder_ / "alone/manifest.json"), manifest) << "checksums of all files";
+}
+
+TEST_F(ReportFigures, ThePageHoldsShortSvg) {
+  const std::string svg = file("spectra-map-qwen3-nano.svg");
+  EXPECT_THAT(svg, ::testing::Not(::testing::HasSubstr("polygon")));
+  EXPECT_THAT(svg, ::testing::Not(::testing::HasSubstr("rgb(")));
+  EXPECT_THAT(svg, ::testing::Not(::testing::ContainsRegex("<g[^>]*>\\s*</g>")));
 }
 
 TEST(Figures, AResolutionIsNoPartOfWhatIsNoPng) { EXPECT_EQ(with_resolution("no picture", 300), "no picture"); }

@@ -11,7 +11,9 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/report/escape.h"
+#include "analysis/report/format.h"
 #include "analysis/report/report.h"
+#include "analysis/report/writers.h"
 #include "core/data/sha256.h"
 #include "core/error.h"
 #include "tests/support/sweep_fixture.h"
@@ -216,6 +218,22 @@ TEST_F(ReportFiles, HostileNamesStayData) {
   for (const auto& entry : fs::recursive_directory_iterator(folder_)) EXPECT_NE(entry.path().filename(), "pwned");
   const std::string terminal = report_summary(folder_ / "sweep.db");
   EXPECT_EQ(terminal.find('\x1b'), std::string::npos);
+}
+
+TEST(LongTables, AreCutInDocumentsAndWholeAsCsv) {
+  Table table{.id = "runs", .caption = "c", .columns = {{.title = "Job", .csv_name = "job"}}, .rows = {}};
+  for (std::size_t i = 1; i <= kShownRows + 3; ++i) table.rows.push_back({text("job" + std::to_string(i) + "x")});
+  Document document{
+      .title = "t", .subtitle = {}, .sections = {{"runs", "All runs", {table}}}, .baseline = {}, .stacks = {}, .svg = {}};
+  const std::string last = "job" + std::to_string(kShownRows) + "x", cut = "job" + std::to_string(kShownRows + 1) + "x";
+  for (const std::string& shown : {write_html(document), write_markdown(document)}) {
+    EXPECT_NE(shown.find(last), std::string::npos);
+    EXPECT_EQ(shown.find(cut), std::string::npos);
+    EXPECT_NE(shown.find("Rows 1 to 500 of 503; tables/runs.csv has all."), std::string::npos);
+  }
+  EXPECT_NE(write_csv(table).find("job" + std::to_string(kShownRows + 3)), std::string::npos);
+  document.links_csv = false;
+  EXPECT_EQ(write_html(document).find("tables/runs.csv"), std::string::npos) << "a file that is not there";
 }
 
 TEST(Escape, EachSink) {

@@ -97,18 +97,17 @@ TEST_F(Report, ComparesTheBestLearningRatesBySeed) {
 TEST_F(Report, VerdictInWords) {
   EXPECT_EQ(
       verdict(by_hand()),
+      "Of 2 comparisons with the tuned base (2 stacks, n = 3), 1 is better and 1 is not distinguishable, at a level of 0.05 "
+      "after Holm's correction for 2 tests. Better: good.\n\n"
       "On m, the base baseline at its best learning rate (lr_scale 1) ended at 4.2000 ± 0.4968 nats per token (n = 3). good "
-      "ended "
-      "0.4667 nats per token lower (95% interval 0.3232 to 0.6101, paired by seed, n = 3, p = 0.01 after Holm's "
-      "correction), and "
-      "reached the baseline's final loss in 82% of its steps and 163% of its training time. same is not distinguishable "
-      "from the "
-      "baseline at n = 3: difference +0.0333 ± 0.2868 (smallest detectable 0.6557, p = 0.67 after Holm's correction). The "
-      "lowest "
-      "mean loss, 3.7333 (good on m), is 1.267 nats below the unigram entropy of the corpus, 5.000. 1 of 15 runs diverged "
-      "or "
-      "failed; they count as infinite losses. The seeds that chose the learning rates also support these claims, so the "
-      "differences still await fresh seeds.");
+      "ended 0.4667 nats per token lower (95% interval 0.3232 to 0.6101, paired by seed, n = 3, p = 0.01 after Holm's "
+      "correction), and reached the baseline's final loss in 82% of its steps and 163% of its training time. same is not "
+      "distinguishable from the baseline at n = 3: difference +0.0333 ± 0.2868 (smallest detectable 0.6557, p = 0.67 after "
+      "Holm's correction).\n\n"
+      "The lowest mean loss, 3.7333 (good on m), is 1.267 nats below the unigram entropy of the corpus, 5.000. 1 of 15 runs "
+      "diverged or failed; they count as infinite losses. The seeds that chose the learning rates also support these "
+      "claims, "
+      "so the differences still await fresh seeds.");
 }
 
 TEST_F(Report, TwoSeedsGiveIntervalsAndNoPValue) {

@@ -97,5 +97,26 @@ TEST_F(ReduceInReport, ASpikeAmongThousandsOfEvaluationsIsDrawnAndListed) {
   EXPECT_LE(figure.data.size, 2 * (2 * kPlotColumns + 2));
 }
 
+TEST_F(ReduceInReport, ManySingleRunsAreNotDrawnAndTheCaptionSaysSo) {
+  for (const std::int64_t seeds : {30, 31}) {
+    testing::FixtureSweep sweep;
+    for (std::int64_t seed = 0; seed < seeds; ++seed)
+      sweep.runs.push_back(
+          {.baseline = true, .seed = seed, .evals = {{0, 6.0}, {10, 5.0}, {20, 4.0 + 0.01 * static_cast<double>(seed)}}});
+    const Content content = content_of(curves_section, database(sweep));
+    const auto& steps = std::get<Figure>(content.at(0));
+    const auto faint = std::count_if(steps.plots.at(0).series.begin(), steps.plots.at(0).series.end(),
+                                     [](const Series& s) { return s.kind == Series::Kind::faint; });
+    EXPECT_EQ(faint, seeds == 30 ? 30 : 0);
+    EXPECT_EQ(steps.caption.find("31 single runs are not drawn") != std::string::npos, seeds == 31) << steps.caption;
+    EXPECT_EQ(steps.caption.find("faint lines: single runs") != std::string::npos, seeds == 30) << steps.caption;
+    EXPECT_EQ(steps.data.size, static_cast<std::size_t>(3 * seeds)) << "its table has them all the same";
+    for (const std::size_t other : {1, 2}) {
+      EXPECT_EQ(std::get<Figure>(content.at(other)).data_of, steps.id) << "one table for the three axes";
+      EXPECT_EQ(std::get<Figure>(content.at(other)).data.size, 0U);
+    }
+  }
+}
+
 }  // namespace test_report_reduce
 }  // namespace equisweep

@@ -98,7 +98,7 @@ TEST_F(ReportSections, AblationFindsTheFullStackAndWhatEachOtherChanges) {
   EXPECT_EQ(shown_at(table, 0, "stack"), "full");
   EXPECT_EQ(shown_at(table, 1, "stack"), "no-mlp");
   EXPECT_EQ(number_at(table, 1, "components_changed"), 1);
-  EXPECT_EQ(shown_at(table, 1, "changed_keys"), "mlp_down, mlp_up: rule hybrid → adamw, lr 0.02 → 0.003");
+  EXPECT_EQ(shown_at(table, 1, "changed_keys"), "mlp: rule hybrid → adamw, lr 0.02 → 0.003");
   EXPECT_NEAR(number_at(table, 1, "difference_nats"), 0.35 / 3, 1e-12);  // 0.1, 0.2, 0.05
   EXPECT_EQ(shown_at(table, 2, "stack"), "base (baseline)");
   EXPECT_EQ(number_at(table, 2, "components_changed"), 2);
@@ -122,7 +122,7 @@ TEST_F(ReportSections, AblationTakesAnotherLearningRateForTuning) {
   EXPECT_EQ(shown_at(table, 0, "stack"), "no-mlp");
   EXPECT_EQ(shown_at(table, 1, "stack"), "full");
   EXPECT_EQ(number_at(table, 1, "components_changed"), 0);
-  EXPECT_EQ(shown_at(table, 1, "changed_keys"), "embedding: lr 0.25 → 0.5; mlp_down, mlp_up: lr 0.04 → 0.02");
+  EXPECT_EQ(shown_at(table, 1, "changed_keys"), "embedding: lr 0.25 → 0.5; mlp: lr 0.04 → 0.02");
 }
 
 TEST_F(ReportSections, FailuresSayWhereTheyEndedAndHowToSeeThemAgain) {

@@ -68,7 +68,7 @@ TEST_F(TunedReport, ClaimsComeFromTheRunsThatConfirm) {
   EXPECT_EQ(data.tuning_arms[1].chosen().mean, 1.0);
   const std::string text = verdict(tuned_sweep());
   EXPECT_THAT(text, HasSubstr("ended at 4.1000 ± 0.2484 nats per token (n = 3)."));
-  EXPECT_THAT(text, HasSubstr("Learning rates were chosen on seeds 0, and no run of that choice counts here."));
+  EXPECT_THAT(text, HasSubstr("Learning rates were chosen on seed 0, and no run of that choice counts here."));
   EXPECT_THAT(text,
               HasSubstr("On m the baseline base was tuned with 2 trials and good with 3: the comparison favours good."));
   EXPECT_THAT(text, Not(HasSubstr("still await fresh seeds")));

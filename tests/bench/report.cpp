@@ -155,22 +155,29 @@ void make_sweep(const fs::path& file, std::int64_t runs, std::int64_t steps) {
   db->exec("COMMIT");
 }
 
-/// What this process has held at most, and the largest of the programs that it ran, in MiB.
-void print_memory() {
+/// What this process has held at most, and the largest of the programs that it ran, in MiB; the CPU time of both.
+void print_usage() {
   const auto mebibytes = [](int who) {
     rusage usage = {};
     getrusage(who, &usage);
     return static_cast<double>(usage.ru_maxrss) / 1024;
   };
-  fmt::print("{:.1f} {:.1f}\n", mebibytes(RUSAGE_SELF), mebibytes(RUSAGE_CHILDREN));
+  const auto seconds = [](int who) {
+    rusage usage = {};
+    getrusage(who, &usage);
+    return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+  };
+  fmt::print("{:.1f} {:.1f} {:.2f} {:.2f}\n", mebibytes(RUSAGE_SELF), mebibytes(RUSAGE_CHILDREN), seconds(RUSAGE_SELF),
+             seconds(RUSAGE_CHILDREN));
 }
 
 struct Cost {
-  double seconds = 0, own = 0, gnuplot = 0;
+  double seconds = 0, own = 0, gnuplot = 0, own_cpu = 0, gnuplot_cpu = 0;
 };
 
 Cost report_in_a_process(const fs::path& sweep_db, const fs::path& out, bool figures) {
-  const std::string result = (out.parent_path() / "memory.txt").string();
+  const std::string result = (out.parent_path() / "usage.txt").string();
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, result.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
@@ -186,23 +193,24 @@ Cost report_in_a_process(const fs::path& sweep_db, const fs::path& out, bool fig
   Cost cost{.seconds = std::chrono::duration<double>(Clock::now() - begin).count()};
   posix_spawn_file_actions_destroy(&actions);
   if (status != 0) throw std::runtime_error("the report failed");
-  std::ifstream(result) >> cost.own >> cost.gnuplot;
+  std::ifstream(result) >> cost.own >> cost.gnuplot >> cost.own_cpu >> cost.gnuplot_cpu;
   fs::remove(result);
   return cost;
 }
 
 int run(std::int64_t runs, const std::vector<std::int64_t>& all_steps, const fs::path& folder) {
-  fmt::print("{:>6} {:>8} {:>12} {:>12} {:>12} {:>12} {:>12}\n", "runs", "steps", "database MiB", "report s",
-             "tables only s", "memory MiB", "gnuplot MiB");
+  fmt::print("{:>6} {:>8} {:>12} {:>9} {:>13} {:>9} {:>13} {:>10} {:>11} {:>8}\n", "runs", "steps", "database MiB",
+             "report s", "tables only s", "own CPU s", "gnuplot CPU s", "memory MiB", "gnuplot MiB", "page MiB");
   for (const std::int64_t steps : all_steps) {
     const fs::path place = folder / fmt::format("{}x{}", runs, steps), file = place / "sweep.db";
     fs::create_directories(place);
     if (!fs::exists(file)) make_sweep(file, runs, steps);
     const Cost tables = report_in_a_process(file, place / "tables-only", false);
     const Cost whole = report_in_a_process(file, place / "report", true);
-    fmt::print("{:>6} {:>8} {:>12.1f} {:>12.2f} {:>12.2f} {:>12.1f} {:>12.1f}\n", runs, steps,
-               static_cast<double>(fs::file_size(file)) / (1 << 20), whole.seconds, tables.seconds, whole.own,
-               whole.gnuplot);
+    const auto mebibytes = [](const fs::path& path) { return static_cast<double>(fs::file_size(path)) / (1 << 20); };
+    fmt::print("{:>6} {:>8} {:>12.1f} {:>9.2f} {:>13.2f} {:>9.2f} {:>13.2f} {:>10.1f} {:>11.1f} {:>8.2f}\n", runs, steps,
+               mebibytes(file), whole.seconds, tables.seconds, whole.own_cpu, whole.gnuplot_cpu, whole.own, whole.gnuplot,
+               mebibytes(place / "report/index.html"));
     std::fflush(stdout);
   }
   return 0;
@@ -216,7 +224,7 @@ int main(int argc, char** argv) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (words.size() == 4 && words[0] == "--report") {
     write_report(fs::path(words[1]), words[2], {.figures = words[3] == "1"});
-    print_memory();
+    print_usage();
     return 0;
   }
   std::int64_t runs = 1000;

@@ -107,7 +107,7 @@ Content ablation_section(const SectionInput& input) {
                           {.title = "n", .numeric = true, .csv_name = "n"},
                           {.title = "p (Holm)", .numeric = true, .csv_name = "p_holm"},
                           {.title = "Reading", .csv_name = "reading"},
-                          {.title = "Changed keys", .csv_name = "changed_keys"}},
+                          {.title = "Changed keys", .csv_name = "changed_keys", .prose = true}},
               .rows = {},
               .notes = {"The full stack is the one that updates most roles differently from the baseline. A component is a "
                         "group of roles that change alike; one that differs in its learning rate alone is tuning and does "

@@ -1,6 +1,7 @@
 // Every run of the sweep.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "analysis/report/format.h"
@@ -15,23 +16,29 @@ Content all_runs_section(const SectionInput& input) {
     if (const std::size_t n = data.count(state); n > 0)
       states += fmt::format("{}{} {}", states.empty() ? "" : ", ", n, name_of(state));
   }
+  // A column in which every run says the same of nothing is in the CSV file alone.
+  const auto all_cells = [&](auto&& idle) { return std::all_of(data.cells.begin(), data.cells.end(), idle); };
+  const bool no_axes = all_cells([](const CellRecord&c) { return c.axes == "{}"; }),
+             no_bits = all_cells([](const CellRecord&c) { return !c.run->last_eval || !c.run->last_eval->bits_per_byte; }),
+             one_attempt = all_cells([](const CellRecord&c) { return c.run->attempt <= 1; }),
+             no_message = all_cells([](const CellRecord&c) { return c.run->message.empty(); });
   Table table{.id = "runs",
               .caption = "Every cell of the sweep with its run. Losses in nats per token, at the last evaluation.",
               .columns = {{.title = "Job", .csv_name = "job"},
                           {.title = "Model", .csv_name = "model"},
                           {.title = "Stack", .csv_name = "stack"},
                           {.title = "lr_scale", .numeric = true, .csv_name = "lr_scale"},
-                          {.title = "Own axes", .csv_name = "axes"},
+                          {.title = "Own axes", .csv_name = "axes", .hidden = no_axes},
                           {.title = "Seed", .numeric = true, .csv_name = "seed"},
                           {.title = "Phase", .csv_name = "phase", .hidden = !data.tuned},
                           {.title = "State", .csv_name = "state"},
                           {.title = "Validation loss", .numeric = true, .csv_name = "val_loss_nats"},
-                          {.title = "Bits/byte", .numeric = true, .csv_name = "bits_per_byte"},
+                          {.title = "Bits/byte", .numeric = true, .csv_name = "bits_per_byte", .hidden = no_bits},
                           {.title = "Step", .numeric = true, .csv_name = "step"},
-                          {.title = "Tokens", .numeric = true, .csv_name = "tokens"},
+                          {.title = "Tokens", .numeric = true, .csv_name = "tokens", .hidden = true},
                           {.title = "Training time", .numeric = true, .csv_name = "seconds"},
-                          {.title = "Attempt", .numeric = true, .csv_name = "attempt"},
-                          {.title = "Message", .csv_name = "message"}},
+                          {.title = "Attempt", .numeric = true, .csv_name = "attempt", .hidden = one_attempt},
+                          {.title = "Message", .csv_name = "message", .hidden = no_message, .prose = true}},
               .rows = {},
               .notes = {}};
   for (const CellRecord& cell : data.cells) {

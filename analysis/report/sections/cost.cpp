@@ -34,7 +34,8 @@ ArmCost cost_of(const ReportData& data, const Arm& arm) {
     for (const AttemptRecord& a : attempts_of(data, *cell->run)) {
       keep_largest(cost.peak_memory, a.peak_rss_bytes);
       keep_largest(cost.state, a.state_bytes);
-      if (!a.device.empty()) cost.places.insert(fmt::format("{}, {} threads", visible(a.device), a.threads));
+      if (!a.device.empty())
+        cost.places.insert(fmt::format("{}, {}", visible(a.device), plural(static_cast<std::size_t>(a.threads), "thread")));
     }
     if (sums.steps == 0 || !(sums.step_seconds > 0)) continue;
     cost.step_seconds.push_back(sums.step_seconds / static_cast<double>(sums.steps));
@@ -49,7 +50,7 @@ ArmCost cost_of(const ReportData& data, const Arm& arm) {
 
 Value share(double part, double whole) {
   if (!(whole > 0)) return nothing();
-  return {.shown = fmt::format("{:.1f}%", 100 * part / whole), .value = part / whole};
+  return {.shown = fixed(100 * part / whole, 1) + "%", .value = part / whole};
 }
 
 Value bytes(const std::optional<std::int64_t>& size) {
@@ -73,7 +74,7 @@ Content cost_section(const SectionInput& input) {
       .columns = {{.title = "Model", .csv_name = "model"},
                   {.title = "Stack", .csv_name = "stack"},
                   {.title = "Step, ms", .numeric = true, .csv_name = "step_ms"},
-                  {.title = "± 95%", .numeric = true, .csv_name = "half_width_ms"},
+                  {.title = "±\u00A095%", .numeric = true, .csv_name = "half_width_ms"},
                   {.title = "n", .numeric = true, .csv_name = "n"},
                   {.title = "To baseline", .numeric = true, .csv_name = "step_ratio"},
                   {.title = "Optimizer", .numeric = true, .csv_name = "optimizer_share"},

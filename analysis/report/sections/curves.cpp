@@ -20,6 +20,8 @@ struct Axis {
   double (*of)(const EvalRow&);
 };
 
+constexpr std::size_t kMostFaint = 30;  // single runs that a figure shows apart
+
 constexpr Axis kAxes[] = {
     {"steps", "steps", "steps", &MeanCurve::Point::step, [](const EvalRow& e) { return static_cast<double>(e.step); }},
     {"tokens", "tokens", "tokens trained on", &MeanCurve::Point::tokens,
@@ -35,59 +37,97 @@ double entropy_of(const ReportData& data, std::size_t model) {
   return std::numeric_limits<double>::quiet_NaN();
 }
 
-std::optional<Figure> loss_curves(const ReportData& data, std::size_t model, const Axis& axis) {
+/// One stack on one model: its mean, and of each of its runs the evaluations that stand for all.
+struct StackCurves {
+  const Arm* arm = nullptr;
+  MeanCurve mean = {};
+  std::vector<std::vector<EvalRow>> runs = {};
+};
+
+std::vector<EvalRow> shown_evals(const std::vector<EvalRow>& evals) {
+  std::vector<Series::Point> points;
+  for (const EvalRow& e : evals) points.push_back({static_cast<double>(e.step), e.loss});
+  std::vector<EvalRow> shown;
+  for (const std::size_t i : shown_points(points)) shown.push_back(evals[i]);
+  return shown;
+}
+
+std::vector<StackCurves> curves_of(const ReportData& data, std::size_t model) {
+  std::vector<StackCurves> all;
+  for (const Arm& arm : data.arms) {
+    if (arm.model != model) continue;
+    StackCurves curves{.arm = &arm};
+    MeanCurveSum sum;
+    for (const CellRecord* cell : arm.chosen().cells) {
+      const std::vector<EvalRow> evals = data.evals(*cell->run);
+      if (std::isfinite(cell->run->final_loss())) sum.add(evals);
+      curves.runs.push_back(shown_evals(evals));
+    }
+    curves.mean = sum.mean();
+    if (!curves.mean.points.empty()) all.push_back(std::move(curves));
+  }
+  return all;
+}
+
+/// What all figures of a model show: one table.
+Rows curve_rows(const ReportData& data, const std::vector<StackCurves>& all) {
+  Rows rows{.columns = {"stack", "seed", "step", "tokens", "seconds", "val_loss_nats"}};
+  for (const StackCurves& curves : all) {
+    for (std::size_t i = 0; i < curves.runs.size(); ++i) {
+      const CellRecord& cell = *curves.arm->chosen().cells[i];
+      for (const EvalRow& e : curves.runs[i])
+        rows.add({data.stacks[cell.stack], cell.seed, e.step, e.tokens, e.seconds, e.loss});
+    }
+  }
+  return rows;
+}
+
+Figure loss_curves(const ReportData& data, std::size_t model, const std::vector<StackCurves>& all, const Axis& axis) {
   const std::string name = visible(data.models[model]);
   Figure figure{.id = fmt::format("curves-{}-{}", axis.id, file_stem(data.models[model])),
                 .title = fmt::format("Validation loss over {} on {}", axis.name, name),
                 .caption = {},
-                .alternative = {},
-                .data = {.columns = {"stack", "seed", "step", "tokens", "seconds", "val_loss_nats"}}};
+                .alternative = {}};
   Plot plot{.title = {}, .x_label = axis.label, .y_label = "validation loss, nats per token"};
   std::string seeds;
-  std::vector<Series> faint, lines;
-  for (const Arm& arm : data.arms) {
-    if (arm.model != model) continue;
-    const MeanCurve curve = mean_curve(data, arm.chosen());
-    if (curve.points.empty()) continue;
-    const int stack = static_cast<int>(arm.stack);
-    Series band{.kind = Series::Kind::band, .label = {}, .stack = stack},
-        line{.label = data.stacks[arm.stack], .stack = stack};
-    for (const MeanCurve::Point& p : curve.points) {
+  std::size_t runs = 0;
+  for (const StackCurves& curves : all) runs += curves.runs.size();
+  std::vector<Series> bands, faint, lines;
+  for (const StackCurves& curves : all) {
+    const std::string& name_of_stack = data.stacks[curves.arm->stack];
+    const int stack = static_cast<int>(curves.arm->stack);
+    Series band{.kind = Series::Kind::band, .label = {}, .stack = stack}, line{.label = name_of_stack, .stack = stack};
+    for (const MeanCurve::Point& p : curves.mean.points) {
       band.points.push_back({p.*axis.mean, p.low, p.high});
       line.points.push_back({p.*axis.mean, p.loss});
     }
-    for (const CellRecord* cell : arm.chosen().cells) {
-      const std::vector<EvalRow> evals = data.evals(*cell->run);
-      Series run{.kind = Series::Kind::faint, .label = {}, .stack = stack};
-      for (const EvalRow& e : evals) run.points.push_back({axis.of(e), e.loss});
-      const std::vector<std::size_t> shown = shown_points(run.points);
-      for (const std::size_t i : shown) {
-        const EvalRow& e = evals[i];
-        figure.data.add({data.stacks[arm.stack], cell->seed, e.step, e.tokens, e.seconds, e.loss});
-      }
-      reduce(run);
-      if (curve.n > 1) faint.push_back(std::move(run));
-    }
     reduce(band);
     reduce(line);
-    if (curve.n > 1) plot.series.push_back(std::move(band));
     lines.push_back(std::move(line));
-    seeds += fmt::format("{}{} n = {}", seeds.empty() ? "" : ", ", visible(data.stacks[arm.stack]), curve.n);
+    if (curves.mean.n > 1) {
+      bands.push_back(std::move(band));
+      for (const std::vector<EvalRow>& evals : curves.runs) {
+        if (runs > kMostFaint) break;
+        Series run{.kind = Series::Kind::faint, .label = {}, .stack = stack};
+        for (const EvalRow& e : evals) run.points.push_back({axis.of(e), e.loss});
+        faint.push_back(std::move(run));
+      }
+    }
+    seeds += fmt::format("{}{} n = {}", seeds.empty() ? "" : ", ", visible(name_of_stack), curves.mean.n);
     figure.alternative +=
-        fmt::format("{}{} falls from {} to {}.", figure.alternative.empty() ? "" : " ", visible(data.stacks[arm.stack]),
-                    fixed(curve.points.front().loss, 3), fixed(curve.points.back().loss, 3));
+        fmt::format("{}{} falls from {} to {}.", figure.alternative.empty() ? "" : " ", visible(name_of_stack),
+                    fixed(curves.mean.points.front().loss, 3), fixed(curves.mean.points.back().loss, 3));
   }
-  if (lines.empty()) return std::nullopt;
-  for (auto* group : {&faint, &lines}) {
+  for (auto* group : {&bands, &faint, &lines})
     for (Series& s : *group) plot.series.push_back(std::move(s));
-  }
   if (const double entropy = entropy_of(data, model); !std::isnan(entropy))
     plot.level = Plot::Level{entropy, "unigram entropy"};
-  figure.caption = fmt::format(
-      "{}, against {}. Lines: means over seeds ({}); bands: lowest to highest seed; faint lines: single runs. No smoothing. "
-      "Dashed: the unigram "
-      "entropy of the corpus, what a model without context can reach.",
-      name, axis.name, seeds);
+  const std::string others = runs > kMostFaint ? fmt::format("the {} single runs are not drawn (the data have them)", runs)
+                                               : "faint lines: single runs";
+  figure.caption =
+      fmt::format("{}, against {}. Lines: means over seeds ({}){}. No smoothing.{}", name, axis.name, seeds,
+                  bands.empty() ? "" : "; bands: lowest to highest seed; " + others,
+                  plot.level ? " Dashed: the unigram entropy of the corpus, what a model without context can reach." : "");
   figure.plots.push_back(std::move(plot));
   return figure;
 }
@@ -98,8 +138,16 @@ Content curves_section(const SectionInput& input) {
   const ReportData& data = input.data;
   Content content;
   for (std::size_t model = 0; model < data.models.size(); ++model) {
+    const std::vector<StackCurves> all = curves_of(data, model);
+    std::string data_of;
     for (const Axis& axis : kAxes) {
-      if (auto figure = loss_curves(data, model, axis)) content.emplace_back(std::move(*figure));
+      if (all.empty()) break;
+      Figure figure = loss_curves(data, model, all, axis);
+      if (data_of.empty())
+        figure.data = curve_rows(data, all), data_of = figure.id;
+      else
+        figure.data_of = data_of;
+      content.emplace_back(std::move(figure));
     }
     const double entropy = entropy_of(data, model);
     const Arm* best = nullptr;

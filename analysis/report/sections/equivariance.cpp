@@ -6,7 +6,7 @@
 #include <array>
 #include <cmath>
 #include <map>
-#include <tuple>
+#include <set>
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
@@ -18,6 +18,8 @@ namespace {
 
 // Verdicts of an audit (analysis/audit/statistic.h), the worst last.
 constexpr std::array<std::string_view, 5> kVerdicts = {"exact", "holds", "undecided", "inspect", "broken"};
+
+constexpr std::size_t kAuditColumns = kSmallPlotColumns / 2;  // circles are wider than lines
 
 struct Audits {
   std::vector<double> errors, floors, horizontality;
@@ -46,30 +48,30 @@ double real_at(SQLite::Statement& query, int column) {
 }
 
 void add_audits(const ReportData& data, const CellRecord& cell, std::map<AuditKey, Audits>& all) {
-  SQLite::Statement query(
-      data.db(*cell.run),
-      "SELECT b.role, e.\"group\", e.step, e.error, e.floor, e.ratio, e.horizontality, e.verdict, e.claimed FROM "
-      "equivariance e "
-      "JOIN live_attempts a ON a.run = e.run AND a.attempt = e.attempt JOIN blocks b ON b.run = e.run AND b.block = e.block "
-      "WHERE e.run = ? AND e.step > a.after_step AND (a.until_step IS NULL OR e.step <= a.until_step) "
-      "ORDER BY e.step, e.block");
-  query.bind(1, cell.run->run);
-  std::map<AuditKey, bool> seen;
-  while (query.executeStep()) {
-    const AuditKey key{cell.stack, query.getColumn(0).getString(), query.getColumn(1).getString()};
-    Audits& audits = all[key];
-    const double error = real_at(query, 3), ratio = real_at(query, 5), along = real_at(query, 6);
-    if (!seen[key]) ++audits.runs, audits.final_losses += cell.run->final_loss();
-    seen[key] = true;
-    audits.errors.push_back(std::isnan(error) ? INFINITY : error);
-    audits.floors.push_back(real_at(query, 4));
-    if (!std::isnan(along)) audits.horizontality.push_back(along);
-    audits.worst_ratio = std::max(audits.worst_ratio, std::isnan(ratio) ? INFINITY : ratio);
-    const auto verdict = std::find(kVerdicts.begin(), kVerdicts.end(), query.getColumn(7).getString());
-    audits.verdict = std::max(audits.verdict, static_cast<std::size_t>(verdict - kVerdicts.begin()));
-    audits.claimed += query.getColumn(8).getInt() == 1 ? 1 : 0;
-    audits.points.push_back({.x = query.getColumn(2).getDouble(), .y = error});
-  }
+  std::map<std::int64_t, std::string> roles;
+  SQLite::Statement blocks(data.db(*cell.run), "SELECT block, role FROM blocks WHERE run = ?");
+  blocks.bind(1, cell.run->run);
+  while (blocks.executeStep()) roles.emplace(blocks.getColumn(0).getInt64(), blocks.getColumn(1).getString());
+  std::set<AuditKey> seen;
+  data.visit(*cell.run,
+             "SELECT block, \"group\", step, error, floor, ratio, horizontality, verdict, claimed FROM equivariance" +
+                 std::string(kLiveRows) + "ORDER BY step, block",
+             [&](SQLite::Statement& row) {
+               const auto role = roles.find(row.getColumn(0).getInt64());
+               if (role == roles.end()) return;
+               const AuditKey key{cell.stack, role->second, row.getColumn(1).getString()};
+               Audits& audits = all[key];
+               const double error = real_at(row, 3), ratio = real_at(row, 5), along = real_at(row, 6);
+               if (seen.insert(key).second) ++audits.runs, audits.final_losses += cell.run->final_loss();
+               audits.errors.push_back(std::isnan(error) ? INFINITY : error);
+               audits.floors.push_back(real_at(row, 4));
+               if (!std::isnan(along)) audits.horizontality.push_back(along);
+               audits.worst_ratio = std::max(audits.worst_ratio, std::isnan(ratio) ? INFINITY : ratio);
+               const auto verdict = std::find(kVerdicts.begin(), kVerdicts.end(), row.getColumn(7).getString());
+               audits.verdict = std::max(audits.verdict, static_cast<std::size_t>(verdict - kVerdicts.begin()));
+               audits.claimed += row.getColumn(8).getInt() == 1 ? 1 : 0;
+               audits.points.push_back({.x = row.getColumn(2).getDouble(), .y = error});
+             });
 }
 
 /// "rows.orthogonal" for that rung, and "claimed" for what each rule claims.
@@ -95,6 +97,7 @@ Figure violation_figure(const ReportData& data, std::size_t model, const std::ma
                               name, of, of),
                   {"stack", "role", "group", "step", "relative_error", "floor"});
   figure.same_ranges = true;
+  bool thinned = false;
   const auto panel_of = [&](const AuditKey& key) { return by_group ? kind_of(key.group) : key.role; };
   for (const std::string& panel : by_group ? kinds : roles) {
     Plot plot{.title = panel, .x_label = "steps", .y_label = {}, .log_y = true};
@@ -107,23 +110,32 @@ Figure violation_figure(const ReportData& data, std::size_t model, const std::ma
     }
     for (const auto& [key, audits] : all) {
       if (panel_of(key) != panel) continue;
-      plot.series.push_back(
-          {.kind = Series::Kind::points, .label = {}, .stack = static_cast<int>(key.stack), .points = audits.points});
-      for (Series::Point& p : plot.series.back().points)
-        if (p.y == 0) p.y = std::isfinite(least) ? least / 2 : 1e-18;
-      reduce(plot.series.back());
       for (std::size_t i = 0; i < audits.points.size(); ++i) {
         if (std::isfinite(audits.floors[i])) floor = std::max(floor, audits.floors[i]);
         worst = std::max(worst, audits.points[i].y);
-        figure.data.add({data.stacks[key.stack], key.role, key.group, static_cast<std::int64_t>(audits.points[i].x),
-                         audits.errors[i], audits.floors[i]});
       }
+      Series series{.kind = Series::Kind::points, .label = {}, .stack = static_cast<int>(key.stack)};
+      const auto shown = shown_points(audits.points, series.kind, kAuditColumns);
+      thinned = thinned || shown.size() < audits.points.size();
+      for (const std::size_t i : shown) {
+        Series::Point p = audits.points[i];
+        figure.data.add({data.stacks[key.stack], key.role, key.group, static_cast<std::int64_t>(p.x), audits.errors[i],
+                         audits.floors[i]});
+        if (p.y == 0) p.y = std::isfinite(least) ? least / 2 : 1e-18;
+        series.points.push_back(p);
+      }
+      plot.series.push_back(std::move(series));
     }
     if (floor > 0) plot.level = Plot::Level{floor, ""};
     figure.alternative +=
         fmt::format("{}{}: at most {}.", figure.alternative.empty() ? "" : " ", visible(panel), significant(worst));
     figure.plots.push_back(std::move(plot));
   }
+  if (thinned)
+    figure.caption += fmt::format(
+        " Of many audits of a stack and role the least and the largest error in each of {} "
+        "stretches of steps are drawn.",
+        kAuditColumns);
   return figure;
 }
 
@@ -146,7 +158,7 @@ Content equivariance_section(const SectionInput& input) {
                   {.title = "Floor", .numeric = true, .csv_name = "median_floor"},
                   {.title = "Worst ratio", .numeric = true, .csv_name = "worst_ratio"},
                   {.title = "Horizontality", .numeric = true, .csv_name = "worst_horizontality"},
-                  {.title = "Audits", .numeric = true, .csv_name = "audits"},
+                  {.title = "Audits", .numeric = true, .csv_name = "audits", .hidden = true},
                   {.title = "n", .numeric = true, .csv_name = "n"},
                   {.title = "Final loss", .numeric = true, .csv_name = "mean_val_loss_nats"}},
       .rows = {},
@@ -155,6 +167,7 @@ Content equivariance_section(const SectionInput& input) {
                 "above 30 it is broken. Horizontality: largest share of an update along the direction that the "
                 "softmax does not see. n: runs; the loss is the mean of theirs."}};
   Content content;
+  bool all_claimed = true;
   for (std::size_t model = 0; model < data.models.size(); ++model) {
     std::map<AuditKey, Audits> all;
     for (const Arm& arm : data.arms) {
@@ -171,6 +184,7 @@ Content equivariance_section(const SectionInput& input) {
       const auto short_number = [](double x) { return std::isnan(x) ? nothing() : Value{significant(x, 3), x}; };
       const std::string verdict(audits.verdict < kVerdicts.size() ? kVerdicts[audits.verdict] : "unknown");
       Value judged = text(verdict);
+      all_claimed = all_claimed && audits.claimed > 0;
       judged.strong = verdict == "broken" && audits.claimed > 0;
       table.rows.push_back({text(data.models[model]), stack, text(key.role), text(key.group),
                             text(audits.claimed > 0 ? "yes" : "no"), judged, short_number(error), short_number(floor),
@@ -186,6 +200,12 @@ Content equivariance_section(const SectionInput& input) {
         Paragraph{"No audits during training were recorded; switch them on with `log: {equivariance: {every: 50}}` in the "
                   "sweep file."});
   } else {
+    if (all_claimed) {
+      const auto claimed =
+          std::find_if(table.columns.begin(), table.columns.end(), [](const Column& c) { return c.csv_name == "claimed"; });
+      claimed->hidden = true;
+      table.notes.push_back("Each of these symmetries is claimed by the rule that makes the updates.");
+    }
     content.insert(content.begin(), std::move(table));
   }
   for (Block& block : audit_tables(data)) content.push_back(std::move(block));

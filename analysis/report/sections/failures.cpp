@@ -78,7 +78,7 @@ Content failures_section(const SectionInput& input) {
                   {.title = "Attempts", .numeric = true, .csv_name = "attempts"},
                   {.title = "Learning rates", .csv_name = "learning_rates", .hidden = true},
                   {.title = "Config", .csv_name = "config", .hidden = true},
-                  {.title = "Message", .csv_name = "message"}},
+                  {.title = "Message", .csv_name = "message", .prose = true}},
       .rows = {},
       .notes = {"Last loss: of the last batch, before its update. The CSV file has the whole configuration of each."}};
   for (const CellRecord* cell : bad) {

@@ -35,7 +35,7 @@ void add_sweeps(const ReportData& data, Content& content) {
                           {.title = "Steps", .numeric = true, .csv_name = "steps"},
                           {.title = "Precision", .csv_name = "precision"},
                           {.title = "Corpus", .csv_name = "corpus"},
-                          {.title = "Stacks", .csv_name = "stacks"}},
+                          {.title = "Stacks", .csv_name = "stacks", .prose = true}},
               .rows = {},
               .notes = {}};
   for (std::size_t s = 0; s < data.sweeps.size(); ++s) {
@@ -72,7 +72,7 @@ Content fairness_section(const SectionInput& input) {
       .caption = "What a fair comparison needs, computed from the database.",
       .columns = {{.title = "Question", .csv_name = "question"},
                   {.title = "Answer", .csv_name = "answer"},
-                  {.title = "Found", .csv_name = "found"}},
+                  {.title = "Found", .csv_name = "found", .prose = true}},
       .rows = {},
       .notes = {"Fail: the comparison cannot be relied on as it stands. Warn: it can, but something beside it cannot, "
                 "or it is unfair to a stack other than the baseline."}};

@@ -10,6 +10,7 @@
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
+#include "analysis/report/trials.h"
 
 namespace equisweep {
 namespace {
@@ -130,6 +131,11 @@ Content learning_rate_section(const SectionInput& input) {
                           text(basin.at_edge ? "at the edge of the grid" : "inside the grid")});
   }
   for (std::string& note : fewer_trials(data)) table.notes.push_back(std::move(note));
+  if (rounds_of_growth(data) > 0)
+    table.notes.push_back(
+        fmt::format("A grid may grow by {} beyond an edge where the best trial lies (`tune: {{extend: {}}}`), by the same "
+                    "rule for every stack.",
+                    plural(static_cast<std::size_t>(rounds_of_growth(data)), "trial"), rounds_of_growth(data)));
   if (edges)
     table.notes.push_back("An optimum at the edge of the grid may lie beyond it: the stack is then not fully tuned.");
   for (std::size_t model = 0; model < data.models.size(); ++model) {

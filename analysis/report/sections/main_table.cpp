@@ -27,7 +27,7 @@ Content main_table_section(const SectionInput& input) {
                   {.title = "Diverged", .numeric = true, .csv_name = "diverged_or_failed"},
                   {.title = "Runs", .csv_name = "runs", .hidden = true},
                   {.title = "Chosen", .csv_name = "chosen_point"},
-                  {.title = "Learning rates", .csv_name = "learning_rates"},
+                  {.title = "Learning rates", .csv_name = "learning_rates", .prose = true},
                   {.title = "Parameters", .numeric = true, .csv_name = "parameters", .hidden = true}},
       .rows = {},
       .notes = {data.tuned ? "Runs on fresh seeds that confirm the chosen point, and no others. Diverged: how many of them "

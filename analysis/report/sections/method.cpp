@@ -18,7 +18,7 @@ namespace {
 Table facts_table(const std::string& id, const std::string& caption, const ValuesByPath& facts) {
   Table table{.id = id,
               .caption = caption,
-              .columns = {{.title = "What", .csv_name = "what"}, {.title = "Value", .csv_name = "value"}},
+              .columns = {{.title = "What", .csv_name = "what"}, {.title = "Value", .csv_name = "value", .prose = true}},
               .rows = {},
               .notes = {}};
   for (const auto& [path, values] : facts) {

@@ -34,25 +34,21 @@ struct RouterPoint {
 
 using RouterCurve = std::map<std::int64_t, RouterPoint>;  // by step, mean over layers and runs
 
-constexpr const char* kLive =
-    "JOIN live_attempts a ON a.run = r.run AND a.attempt = r.attempt WHERE r.run = ? AND r.step > a.after_step AND "
-    "(a.until_step IS NULL OR r.step <= a.until_step)";
-
 bool add_routed_run(const ReportData& data, const RunRecord& run, RouterCurve& curve) {
-  SQLite::Statement query(data.db(run), fmt::format("SELECT r.step, r.load_cv, r.load_entropy, r.dead_fraction, r.z_loss, "
-                                                    "r.logit_norm, r.max_violation FROM router_stats r {}",
-                                                    kLive));
-  query.bind(1, run.run);
   bool any = false;
-  while (query.executeStep()) {
-    RouterPoint& point = curve[query.getColumn(0).getInt64()];
-    ++point.n;
-    for (int i = 0; i < static_cast<int>(kMeasures.size()); ++i) {
-      const SQLite::Column value = query.getColumn(i + 1);
-      point.sum[static_cast<std::size_t>(i)] += value.isNull() ? kNan : value.getDouble();
-    }
-    any = true;
-  }
+  data.visit(run,
+             std::string("SELECT step, load_cv, load_entropy, dead_fraction, z_loss, logit_norm, max_violation FROM "
+                         "router_stats") +
+                 kLiveRows,
+             [&](SQLite::Statement& row) {
+               RouterPoint& point = curve[row.getColumn(0).getInt64()];
+               ++point.n;
+               for (int i = 0; i < static_cast<int>(kMeasures.size()); ++i) {
+                 const SQLite::Column value = row.getColumn(i + 1);
+                 point.sum[static_cast<std::size_t>(i)] += value.isNull() ? kNan : value.getDouble();
+               }
+               any = true;
+             });
   return any;
 }
 
@@ -62,17 +58,14 @@ std::map<std::pair<std::int64_t, std::int64_t>, double> shares_of(const ReportDa
   std::map<std::pair<std::int64_t, std::int64_t>, double> tokens;
   std::map<std::int64_t, double> total;
   for (const CellRecord* cell : arm.chosen().cells) {
-    SQLite::Statement query(data.db(*cell->run),
-                            fmt::format("SELECT r.layer, r.expert, total(r.tokens) FROM expert_load r {} AND r.step > ? "
-                                        "GROUP BY r.layer, r.expert",
-                                        kLive));
-    query.bind(1, cell->run->run);
-    query.bind(2, half);
-    while (query.executeStep()) {
-      const double n = query.getColumn(2).getDouble();
-      tokens[{query.getColumn(0).getInt64(), query.getColumn(1).getInt64()}] += n;
-      total[query.getColumn(0).getInt64()] += n;
-    }
+    const std::string later = fmt::format("AND step > {} ", half);
+    data.visit(*cell->run,
+               "SELECT layer, expert, total(tokens) FROM expert_load" + (kLiveRows + later) + "GROUP BY layer, expert",
+               [&](SQLite::Statement& row) {
+                 const double n = row.getColumn(2).getDouble();
+                 tokens[{row.getColumn(0).getInt64(), row.getColumn(1).getInt64()}] += n;
+                 total[row.getColumn(0).getInt64()] += n;
+               });
   }
   for (auto& [key, n] : tokens) n = total[key.first] > 0 ? n / total[key.first] : kNan;
   return tokens;
@@ -143,7 +136,7 @@ Content routing_section(const SectionInput& input) {
       for (std::size_t i = 0; i < kMeasures.size(); ++i) {
         Series series{.label = {}, .stack = static_cast<int>(arm.stack)};
         for (const auto& [step, point] : curve) series.points.push_back({static_cast<double>(step), point.at(i)});
-        reduce(series);
+        reduce(series, kSmallPlotColumns);
         lines.plots[i].series.push_back(std::move(series));
       }
       for (const auto& [step, point] : curve)

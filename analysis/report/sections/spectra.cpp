@@ -58,23 +58,27 @@ void add_spectra_of(const ReportData& data, const RunRecord& run, ArmSpectra& ar
     if (found == arm.places.end()) found = arm.places.insert(found, place);
     place_of.emplace(blocks.getColumn(0).getInt64(), static_cast<std::size_t>(found - arm.places.begin()));
   }
-  SQLite::Statement query(
-      data.db(run), "SELECT step, block, spectral_norm, stable_rank, update_to_weight FROM block_stats_curve WHERE run = ?");
-  query.bind(1, run.run);
   bool any = false;
-  while (query.executeStep()) {
-    const auto place = place_of.find(query.getColumn(1).getInt64());
-    if (place == place_of.end()) continue;
-    std::vector<SpectralMean>& means = arm.steps[query.getColumn(0).getInt64()];
-    if (means.size() < arm.places.size()) means.resize(arm.places.size());
-    for (std::size_t i = 0; i < kQuantities.size(); ++i) {
-      const SQLite::Column value = query.getColumn(static_cast<int>(i) + 2);
-      if (value.isNull() || !std::isfinite(value.getDouble())) continue;
-      means[place->second].sum[i] += value.getDouble();
-      ++means[place->second].n[i];
-    }
-    any = true;
-  }
+  std::int64_t step = -1;
+  std::vector<SpectralMean>* means = nullptr;  // of that step; rows come step by step
+  data.visit(run,
+             std::string("SELECT step, block, spectral_norm, stable_rank, update_to_weight FROM block_stats") + kLiveRows,
+             [&](SQLite::Statement& row) {
+               const auto place = place_of.find(row.getColumn(1).getInt64());
+               if (place == place_of.end()) return;
+               if (means == nullptr || row.getColumn(0).getInt64() != step) {
+                 step = row.getColumn(0).getInt64();
+                 means = &arm.steps[step];
+                 if (means->size() < arm.places.size()) means->resize(arm.places.size());
+               }
+               for (std::size_t i = 0; i < kQuantities.size(); ++i) {
+                 const SQLite::Column value = row.getColumn(static_cast<int>(i) + 2);
+                 if (value.isNull() || !std::isfinite(value.getDouble())) continue;
+                 (*means)[place->second].sum[i] += value.getDouble();
+                 ++(*means)[place->second].n[i];
+               }
+               any = true;
+             });
   arm.runs += any ? 1 : 0;
 }
 
@@ -135,7 +139,7 @@ Figure spectral_lines(const ReportData& data, std::size_t model, const std::vect
           smallest = std::min(smallest, value);
         }
         if (series.points.empty()) continue;
-        reduce(series);
+        reduce(series, kSmallPlotColumns);
         for (const Series::Point& point : series.points) {
           const auto step = static_cast<std::int64_t>(point.x);
           figure.data.add({data.stacks[arm.stack], role, layer, step, point.y, arm.steps.at(step)[p].n[quantity]});

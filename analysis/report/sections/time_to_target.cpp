@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
@@ -44,17 +45,27 @@ void add(Race& race, const std::optional<Reached>& own, const Reached& baseline)
   if (!std::isnan(seconds)) race.seconds_ratio.push_back(seconds);
 }
 
-Race race_of(const ReportData& data, const Arm& arm, const Arm& baseline) {
+/// The curves of the baseline on one model, read once for all stacks.
+struct Opponents {
+  MeanCurve mean;
+  std::map<std::int64_t, MeanCurve> by_seed;  // of the runs that have a finite final loss
+};
+
+Opponents opponents_of(const ReportData& data, const Arm& baseline) {
+  Opponents all{.mean = mean_curve(data, baseline.chosen()), .by_seed = {}};
+  for (const CellRecord* cell : baseline.chosen().cells)
+    if (std::isfinite(cell->run->final_loss())) all.by_seed.insert_or_assign(cell->seed, curve_of(data, *cell));
+  return all;
+}
+
+Race race_of(const ReportData& data, const Arm& arm, const Opponents& baseline) {
   Race race;
-  const MeanCurve mean = mean_curve(data, baseline.chosen());
-  if (mean.points.empty()) return race;
+  if (baseline.mean.points.empty()) return race;
   for (const CellRecord* cell : arm.chosen().cells) {
     if (cell->run->pending()) continue;
     // The baseline's run with the same seed; where there is none, its mean.
-    MeanCurve opponent = mean;
-    for (const CellRecord* other : baseline.chosen().cells) {
-      if (other->seed == cell->seed && std::isfinite(other->run->final_loss())) opponent = curve_of(data, *other);
-    }
+    const auto same = baseline.by_seed.find(cell->seed);
+    const MeanCurve& opponent = same == baseline.by_seed.end() ? baseline.mean : same->second;
     const double target = opponent.points.back().loss;
     add(race, first_reach(curve_of(data, *cell), target), *first_reach(opponent, target));
   }
@@ -96,10 +107,12 @@ Content time_to_target_section(const SectionInput& input) {
                         "infinitely many steps and counts in the median; × says how many times sooner than the baseline.",
                         "Linear between evaluations. Seconds are training time, the optimizer's and the diagnostics' "
                         "included, evaluation left out."}};
+  std::map<const Arm*, Opponents> opponents;
   for (const Arm& arm : data.arms) {
     const Arm* baseline = data.baseline_arm(arm.model);
     if (baseline == nullptr || baseline == &arm) continue;
-    const Race race = race_of(data, arm, *baseline);
+    if (!opponents.contains(baseline)) opponents.emplace(baseline, opponents_of(data, *baseline));
+    const Race race = race_of(data, arm, opponents.at(baseline));
     if (race.steps.empty()) continue;
     Value stack = text(data.stacks[arm.stack]);
     stack.key = static_cast<int>(arm.stack);

@@ -1,9 +1,11 @@
-// Each stack against the tuned baseline, as one paragraph and one table.
+// Each stack against the tuned baseline: the answer as a whole, a paragraph a model, and a table.
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "analysis/report/escape.h"
 #include "analysis/report/fairness.h"
@@ -12,6 +14,8 @@
 
 namespace equisweep {
 namespace {
+
+constexpr std::size_t kListed = 6;  // stacks that the opening names
 
 std::string percent(double part) { return fmt::format("{:.0f}%", 100 * part); }
 
@@ -134,59 +138,165 @@ std::string joined_words(const ReportData& data) {
   return out;
 }
 
-}  // namespace
+/// What the comparisons with the baseline came to; those without a claim are the rest.
+struct Answers {
+  std::vector<const StackResult*> better, worse;
+  std::size_t same = 0, no_claim = 0;
+  std::size_t all() const { return better.size() + worse.size() + same + no_claim; }
+};
 
-std::string verdict_text(const SectionInput& input) {
+/// Stacks of a model in a sweep that tunes of which nothing is confirmed.
+std::vector<std::size_t> unconfirmed_stacks(const ReportData& data, std::size_t model) {
+  std::vector<std::size_t> stacks;
+  for (const Arm& arm : data.tuning_arms)
+    if (data.tuned && arm.model == model && arm.stack != data.baseline && data.arm(model, arm.stack) == nullptr)
+      stacks.push_back(arm.stack);
+  return stacks;
+}
+
+Answers answers_of(const SectionInput& input) {
+  Answers answers;
+  for (const StackResult& r : input.results) {
+    if (r.outcome == Outcome::better) answers.better.push_back(&r);
+    if (r.outcome == Outcome::worse) answers.worse.push_back(&r);
+    answers.same += r.outcome == Outcome::indistinguishable ? 1 : 0;
+    answers.no_claim += r.outcome == Outcome::no_claim ? 1 : 0;
+  }
+  for (std::size_t model = 0; model < input.data.models.size(); ++model)
+    answers.no_claim += unconfirmed_stacks(input.data, model).size();
+  return answers;
+}
+
+/// "muon (qwen3-nano, olmoe-nano) and scion (qwen3-nano)"; of one model "muon and scion".
+std::string names_of(const ReportData& data, const std::vector<const StackResult*>& results) {
+  std::map<std::size_t, std::string> models;  // by stack
+  for (const StackResult* r : results) {
+    std::string& own = models[r->arm->stack];
+    own += (own.empty() ? "" : ", ") + visible(data.models[r->arm->model]);
+  }
+  std::vector<std::string> parts;
+  for (const auto& [stack, names] : models)
+    parts.push_back(visible(data.stacks[stack]) + (data.models.size() > 1 ? " (" + names + ")" : ""));
+  const std::size_t more = parts.size() > kListed ? parts.size() - kListed : 0;
+  parts.resize(parts.size() - more);
+  if (more > 0) parts.push_back(fmt::format("{} others", more));
+  return and_list(parts);
+}
+
+// "Of 16 comparisons with the tuned adamw (4 stacks, 4 models, n = 5), 3 are better, 1 is worse and 12 are not
+// distinguishable. Better: muon (qwen3-nano). Worse: ..."
+std::string overall_words(const SectionInput& input, const Answers& answers) {
   const ReportData& data = input.data;
-  std::string out;
-  if (data.runs.empty()) return "The sweep has no runs yet.";
-  if (data.sweeps.size() > 1) out += joined_words(data);
-  if (!data.complete()) out += fmt::format("Preliminary: {} of {} runs have a result. ", data.results(), data.runs.size());
-  if (!data.baseline)
-    return out + "No stack is marked as the baseline, so this report compares nothing." + unigram_sentence(data);
+  std::set<std::size_t> stacks, models, n;
+  std::size_t tests = 0;
+  bool tuned = true;
+  for (const StackResult& r : input.results) {
+    stacks.insert(r.arm->stack), models.insert(r.arm->model);
+    if (r.outcome != Outcome::no_claim) n.insert(r.comparison.difference.n);
+    tests += std::isnan(r.adjusted_p) ? 0 : 1;
+  }
+  for (const Arm& arm : data.tuning_arms) tuned = tuned && (arm.stack != data.baseline || arm.points.size() > 1);
+  std::vector<std::string> counts;
+  const auto add = [&](std::size_t count, const char* what) {
+    if (count > 0) counts.push_back(fmt::format("{} {} {}", count, count == 1 ? "is" : "are", what));
+  };
+  add(answers.better.size(), "better");
+  add(answers.worse.size(), "worse");
+  add(answers.same, "not distinguishable");
+  if (answers.no_claim > 0)
+    counts.push_back(fmt::format("{} {} no claim", answers.no_claim, answers.no_claim == 1 ? "allows" : "allow"));
+  std::string what = plural(stacks.size(), "stack");
+  if (models.size() > 1) what += ", " + plural(models.size(), "model");
+  if (!n.empty())
+    what += *n.begin() == *n.rbegin() ? fmt::format(", n = {}", *n.begin())
+                                      : fmt::format(", n = {} to {}", *n.begin(), *n.rbegin());
+  std::string out = fmt::format(
+      "Of {} with the {}{} ({}), {}{}.", plural(answers.all(), "comparison"), tuned ? "tuned " : "baseline ",
+      visible(data.stacks[*data.baseline]), what, and_list(counts),
+      tests > 1 ? fmt::format(", at a level of {:g} after Holm's correction for {}", kAlpha, plural(tests, "test")) : "");
+  if (answers.all() == 0) out = fmt::format("Nothing to compare with {} yet.", visible(data.stacks[*data.baseline]));
+  if (!answers.better.empty()) out += fmt::format(" Better: {}.", names_of(data, answers.better));
+  if (!answers.worse.empty()) out += fmt::format(" Worse: {}.", names_of(data, answers.worse));
+  return out;
+}
 
+// What the baseline came to on a model, and each other stack beside it.
+std::string model_words(const SectionInput& input, std::size_t model) {
+  const ReportData& data = input.data;
   std::size_t tests = 0;
   for (const StackResult& r : input.results) tests += std::isnan(r.adjusted_p) ? 0 : 1;
-  for (std::size_t model = 0; model < data.models.size(); ++model) {
-    const Arm* base = data.baseline_arm(model);
-    if (base != nullptr) {
-      const auto losses = finite_losses(base->chosen());
-      std::vector<double> values;
-      for (const auto& [seed, loss] : losses) values.push_back(loss);
-      const Interval i = interval_of(values, data.intervals);
-      out += fmt::format("On {}, the {} baseline", visible(data.models[model]), visible(data.stacks[*data.baseline]));
-      out += values.empty() ? " has no finite final loss yet."
-                            : fmt::format(" at its best learning rate ({}) ended at {} nats per token (n = {}).",
-                                          visible(point_name(base->chosen())), with_interval(i, kLossDecimals), i.n);
-    } else {
-      out += data.tuned ? unconfirmed(data, model, *data.baseline)
-                        : fmt::format("On {}, the baseline was not run.", visible(data.models[model]));
-    }
-    for (const StackResult& r : input.results) {
-      if (r.arm->model == model && (base != nullptr || r.baseline != nullptr))
-        out.append(" ").append(sentence(data, r, tests));
-    }
-    for (const Arm& arm : data.tuning_arms)
-      if (data.tuned && arm.model == model && arm.stack != data.baseline && data.arm(model, arm.stack) == nullptr)
-        out.append(" ").append(unconfirmed(data, model, arm.stack));
-    if (model + 1 < data.models.size()) out += " ";
+  std::string out;
+  const Arm* base = data.baseline_arm(model);
+  if (base != nullptr) {
+    std::vector<double> values;
+    for (const auto& [seed, loss] : finite_losses(base->chosen())) values.push_back(loss);
+    const Interval i = interval_of(values, data.intervals);
+    out = fmt::format("On {}, the {} baseline", visible(data.models[model]), visible(data.stacks[*data.baseline]));
+    out += values.empty() ? " has no finite final loss yet."
+                          : fmt::format(" at its best learning rate ({}) ended at {} nats per token (n = {}).",
+                                        visible(point_name(base->chosen())), with_interval(i, kLossDecimals), i.n);
+  } else {
+    out = data.tuned ? unconfirmed(data, model, *data.baseline)
+                     : fmt::format("On {}, the baseline was not run.", visible(data.models[model]));
   }
-  out += unigram_sentence(data);
+  for (const StackResult& r : input.results) {
+    if (r.arm->model == model && (base != nullptr || r.baseline != nullptr))
+      out.append(" ").append(sentence(data, r, tests));
+  }
+  for (const std::size_t stack : unconfirmed_stacks(data, model)) out.append(" ").append(unconfirmed(data, model, stack));
+  return out;
+}
+
+// What holds for all models; each sentence begins with a space.
+std::string closing_words(const SectionInput& input) {
+  const ReportData& data = input.data;
+  std::string out = unigram_sentence(data);
   const std::size_t lost = static_cast<std::size_t>(std::count_if(
       data.runs.begin(), data.runs.end(), [](const auto& r) { return !r->pending() && std::isinf(r->final_loss()); }));
   if (lost > 0)
     out += fmt::format(" {} of {} runs diverged or failed; they count as infinite losses.", lost, data.runs.size());
   for (const std::string& note : fewer_trials(data)) out.append(" ").append(note);
+  const std::vector<std::int64_t> chose = data.seeds("tune");
   if (data.tuned)
-    out += fmt::format(" Learning rates were chosen on seeds {}, and no run of that choice counts here.",
-                       fmt::join(data.seeds("tune"), ", "));
+    out += fmt::format(" Learning rates were chosen on seed{} {}, and no run of that choice counts here.",
+                       chose.size() == 1 ? "" : "s", fmt::join(chose, ", "));
   if (!input.results.empty() && !data.tuned)
     out += " The seeds that chose the learning rates also support these claims, so the differences still await fresh seeds.";
   return out;
 }
 
+}  // namespace
+
+std::vector<std::string> verdict_paragraphs(const SectionInput& input) {
+  const ReportData& data = input.data;
+  if (data.runs.empty()) return {"The sweep has no runs yet."};
+  std::string opening;
+  if (data.sweeps.size() > 1) opening += joined_words(data);
+  if (!data.complete())
+    opening += fmt::format("Preliminary: {} of {} runs have a result. ", data.results(), data.runs.size());
+  if (!data.baseline)
+    return {opening + "No stack is marked as the baseline, so this report compares nothing." + unigram_sentence(data)};
+
+  const Answers answers = answers_of(input);
+  std::vector<std::string> models;
+  for (std::size_t model = 0; model < data.models.size(); ++model) models.push_back(model_words(input, model));
+  const std::string closing = closing_words(input);
+  if (answers.all() < 2 && models.size() < 2) return {fmt::format("{}{}{}", opening, fmt::join(models, " "), closing)};
+
+  std::vector<std::string> paragraphs = {opening + overall_words(input, answers)};
+  paragraphs.insert(paragraphs.end(), models.begin(), models.end());
+  if (!closing.empty()) paragraphs.push_back(closing.substr(1));
+  return paragraphs;
+}
+
+std::string verdict_text(const SectionInput& input) {
+  return fmt::format("{}", fmt::join(verdict_paragraphs(input), "\n\n"));
+}
+
 Content verdict_section(const SectionInput& input) {
-  Content content = {Paragraph{verdict_text(input), TextStyle::lead}};
+  Content content;
+  for (std::string& paragraph : verdict_paragraphs(input))
+    content.emplace_back(Paragraph{std::move(paragraph), content.empty() ? TextStyle::lead : TextStyle::normal});
   if (input.results.empty()) return content;
   Table table{
       .id = "verdict",
