@@ -1,6 +1,7 @@
 #pragma once
 // A section of a report: reads the sweep's data, returns text, tables and figures.
 
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,6 +53,9 @@ std::string verdict_text(const SectionInput& input);
 /// A sentence for each model on which the baseline has fewer trials (points of its grid) than another stack, and not because
 /// grids grew by the rule of `tune.extend`.
 std::vector<std::string> fewer_trials(const ReportData& data);
+
+/// Part of the verdict: the difference of each stack from the baseline with its interval; nothing where there is none.
+std::optional<Figure> differences_figure(const SectionInput& input);
 
 // Shared by sections.
 /// Matrices of the newest audits in the database (`equisweep audit --db sweep.db`); empty where there are none.

@@ -298,6 +298,7 @@ Content verdict_section(const SectionInput& input) {
   for (std::string& paragraph : verdict_paragraphs(input))
     content.emplace_back(Paragraph{std::move(paragraph), content.empty() ? TextStyle::lead : TextStyle::normal});
   if (input.results.empty()) return content;
+  if (auto figure = differences_figure(input)) content.emplace_back(std::move(*figure));
   Table table{
       .id = "verdict",
       .caption =
