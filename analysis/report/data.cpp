@@ -171,6 +171,13 @@ std::vector<Arm> arms_of(const std::vector<CellRecord>& cells, const std::string
 
 }  // namespace
 
+bool Arm::at_edge() const {
+  std::set<double> scales;
+  for (const LrPoint& p : points)
+    if (p.axes == chosen().axes) scales.insert(p.lr_scale);
+  return scales.size() > 1 && (chosen().lr_scale == *scales.begin() || chosen().lr_scale == *scales.rbegin());
+}
+
 bool RunRecord::pending() const {
   return state == RunState::queued || state == RunState::running || state == RunState::preempted;
 }

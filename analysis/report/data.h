@@ -66,6 +66,8 @@ struct Arm {
   std::vector<LrPoint> points = {};  ///< by lr_scale, then axes
   std::size_t best = 0;              ///< lowest mean, complete points first; ties go to the smaller lr_scale
   const LrPoint& chosen() const { return points[best]; }
+  /// Whether the best point has the smallest or the largest of several lr_scales: a better one may lie beyond.
+  bool at_edge() const;
 };
 
 /// One of the sweeps of a report.

@@ -100,12 +100,11 @@ Check optimum_inside(const ReportData& data) {
   for (const Arm& arm : data.tuning_arms) {
     if (!std::isfinite(arm.chosen().mean)) continue;
     std::vector<std::string>& out = is_baseline(data, arm) ? failures : warnings;
-    std::set<double> scales;
-    for (const LrPoint& p : arm.points)
-      if (p.axes == arm.chosen().axes) scales.insert(p.lr_scale);
-    if (scales.size() < 2)
+    const auto tried =
+        std::count_if(arm.points.begin(), arm.points.end(), [&](const LrPoint& p) { return p.axes == arm.chosen().axes; });
+    if (tried < 2)
       out.push_back(on(data, arm) + " was run at one learning rate");
-    else if (arm.chosen().lr_scale == *scales.begin() || arm.chosen().lr_scale == *scales.rbegin())
+    else if (arm.at_edge())
       out.push_back(
           fmt::format("{} is best at the edge, lr_scale {}", on(data, arm), significant(arm.chosen().lr_scale, 4)));
   }

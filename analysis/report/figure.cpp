@@ -73,7 +73,7 @@ Ranges ranges_of(const Plot& plot) {
     std::sort(means.begin(), means.end());
     if (means.size() >= 4) {
       const double median = means[means.size() / 2], limit = median + 4 * (median - means.front());
-      if (limit < r.y.high && limit > median) r.y.high = limit, r.clipped = true;
+      if (limit + 0.1 * (limit - means.front()) < r.y.high && limit > median) r.y.high = limit, r.clipped = true;
     }
   }
   if (plot.level) {
@@ -204,8 +204,11 @@ void add_plot(const Plot& plot, const Ranges& r, std::optional<std::size_t> base
   out += plot.log_y ? "set logscale y\n" : "unset logscale y\n";
   const auto tics = [&](const char* axis, const std::vector<Plot::Tick>& ticks) {
     out += fmt::format("set {}tics (", axis);
-    for (std::size_t i = 0; i < ticks.size(); ++i)
-      out += fmt::format("{}{} {}", i == 0 ? "" : ", ", gnuplot_string(ticks[i].label, kLabelLimit), ticks[i].at);
+    for (std::size_t i = 0; i < ticks.size(); ++i) {
+      std::string label;  // which gnuplot takes for a format of the number
+      for (const char c : gnuplot_string(ticks[i].label, kLabelLimit)) label.append(c == '%' ? 2 : 1, c);
+      out += fmt::format("{}{} {}", i == 0 ? "" : ", ", label, ticks[i].at);
+    }
     out += ")\n";
   };
   const double low = back(r.y.low, plot.log_y), high = back(r.y.high, plot.log_y);

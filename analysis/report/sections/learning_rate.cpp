@@ -19,7 +19,6 @@ constexpr double kBasin = 1.01;  // the basin: means within 1% of the best
 
 struct Basin {
   double low = 0, high = 0;  // lr_scale
-  bool at_edge = false;      // the best point is the first or last of the grid
 };
 
 // Along lr_scale at the best point's own axes.
@@ -33,7 +32,7 @@ Basin basin_of(const Arm& arm) {
   const double limit = kBasin * arm.chosen().mean;
   while (low != line.begin() && (*(low - 1))->mean <= limit) --low;
   while (high + 1 != line.end() && (*(high + 1))->mean <= limit) ++high;
-  return {(*low)->lr_scale, (*high)->lr_scale, line.size() > 1 && (best == line.begin() || best + 1 == line.end())};
+  return {(*low)->lr_scale, (*high)->lr_scale};
 }
 
 Figure rate_curve(const ReportData& data, std::size_t model) {
@@ -95,9 +94,9 @@ Content learning_rate_section(const SectionInput& input) {
                 "makes the mean infinite. Stacks with axes of their own show their best setting in full colour."}};
   if (data.tuned)
     content.emplace_back(Paragraph{
-        fmt::format("These are the runs that tune, on seeds {}; the claims of this report rest on other runs, with "
+        fmt::format("These are the runs that tune, on seed{} {}; the claims of this report rest on other runs, with "
                     "fresh seeds. A trial is one point, on all of these seeds.",
-                    fmt::join(data.seeds("tune"), ", "))});
+                    data.seeds("tune").size() == 1 ? "" : "s", fmt::join(data.seeds("tune"), ", "))});
   Table table{.id = "learning-rates",
               .caption =
                   "Where each stack is best, and how wide its basin is: the range of lr_scale around the optimum whose mean "
@@ -118,7 +117,7 @@ Content learning_rate_section(const SectionInput& input) {
   for (const Arm& arm : data.tuning_arms) {
     if (!std::isfinite(arm.chosen().mean)) continue;
     const Basin basin = basin_of(arm);
-    edges = edges || basin.at_edge;
+    edges = edges || arm.at_edge();
     Value stack = text(stack_label(data, arm.stack));
     stack.key = static_cast<int>(arm.stack);
     stack.value = data.stacks[arm.stack];
@@ -128,7 +127,7 @@ Content learning_rate_section(const SectionInput& input) {
                           count(static_cast<std::int64_t>(arm.points.size())), Value{significant(basin.low, 4), basin.low},
                           Value{significant(basin.high, 4), basin.high},
                           Value{significant(basin.high / basin.low, 3) + "×", basin.high / basin.low},
-                          text(basin.at_edge ? "at the edge of the grid" : "inside the grid")});
+                          text(arm.at_edge() ? "at the edge of the grid" : "inside the grid")});
   }
   for (std::string& note : fewer_trials(data)) table.notes.push_back(std::move(note));
   if (rounds_of_growth(data) > 0)

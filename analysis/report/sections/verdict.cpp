@@ -244,6 +244,13 @@ std::string model_words(const SectionInput& input, std::size_t model) {
       out.append(" ").append(sentence(data, r, tests));
   }
   for (const std::size_t stack : unconfirmed_stacks(data, model)) out.append(" ").append(unconfirmed(data, model, stack));
+  std::vector<std::string> at_edge;
+  for (const Arm& arm : data.tuning_arms)
+    if (arm.model == model && std::isfinite(arm.chosen().mean) && arm.at_edge())
+      at_edge.push_back(visible(data.stacks[arm.stack]));
+  if (!at_edge.empty())
+    out += fmt::format(" Best at the edge of the learning rates that were tried, and so perhaps not fully tuned: {}.",
+                       fmt::join(at_edge, ", "));
   return out;
 }
 
