@@ -13,7 +13,7 @@
 #include "models/blocks/norm.h"
 #include "models/blocks/rope.h"
 #include "models/kernels/fused.inc"
-#include "tests/models/compare_kernels.h"
+#include "tests/models/compare_kernels.inc"
 
 namespace equisweep::fused_kernel_tests {
 namespace {

@@ -9,7 +9,7 @@
 #include "models/blocks/mlp.h"
 #include "models/blocks/tile_linear.h"
 #include "models/kernels/gemm.h"
-#include "tests/models/compare_kernels.h"
+#include "tests/models/compare_kernels.inc"
 
 namespace equisweep::tile_tests {
 namespace {
