@@ -1,7 +1,6 @@
 #include "analysis/report/report.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -19,6 +18,7 @@
 #include "analysis/report/writers.h"
 #include "core/data/sha256.h"
 #include "core/error.h"
+#include "core/scratch_folder.h"
 
 namespace equisweep {
 namespace {
@@ -41,26 +41,6 @@ void write(const fs::path& path, const std::string& content) {
   out.close();
   if (!out) throw Error("cannot write " + path.string() + " (is the disk full, or the folder read-only?)");
 }
-
-// A folder beside the files of the report that is gone when the work is.
-class Scratch {
- public:
-  explicit Scratch(const fs::path& out) {
-    std::string name = (fs::absolute(out) / ".tmp-XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw Error("cannot write into " + out.string());
-    path_ = name;
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  Scratch(const Scratch&) = delete;
-  Scratch& operator=(const Scratch&) = delete;
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
 
 std::string subtitle(const ReportData& data) {
   std::string models, stacks;
@@ -193,7 +173,7 @@ void write_report(const ReportSource& source, const fs::path& out, const ReportO
   fs::create_directories(out, error);
   if (error) throw Error("cannot make the folder " + out.string() + ": " + error.message());
   for (const char* folder : {"tables", "figures"}) require_real_folder(out / folder);
-  const Scratch scratch(out);
+  const ScratchFolder scratch(out, ".tmp-");  // beside the files of the report: they are renamed into place
 
   const auto wanted = [&](ReportFormat format) { return options.formats.contains(format); };
   const bool figures = options.figures && data.setting("figures") != false && options.formats != std::set{ReportFormat::csv};
