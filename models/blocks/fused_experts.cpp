@@ -70,20 +70,22 @@ class Factors {
         ld_(w.size(2)),
         weights_(tiles ? nullptr : elements<const T>(w)),
         panels_(tiles ? w.numel() : 0) {
-    if (!tiles) return;
-    const auto* const from = elements<const float>(w);
-    at::parallel_for(0, w.size(0), std::max<Int>(1, (Int{1} << 16) / (K_ * N_)), [&](Int begin, Int end) {
-      for (Int e = begin; e < end; ++e)
-        tile_kernels()->pack(from + e * K_ * N_, ld_, transposed_, K_, N_, panels_.get() + e * K_ * N_);
-    });
+    if constexpr (kTileElement<T>) {
+      if (!tiles) return;
+      const auto* const from = elements<const float>(w);
+      at::parallel_for(0, w.size(0), std::max<Int>(1, (Int{1} << 16) / (K_ * N_)), [&](Int begin, Int end) {
+        for (Int e = begin; e < end; ++e)
+          tile_kernels<T>()->pack(from + e * K_ * N_, ld_, transposed_, K_, N_, panels_.get() + e * K_ * N_);
+      });
+    }
   }
 
   /// c [rows, N] = a op(W_e), a [rows, K]; with tiles, `a` is read up to the next multiple of 32 rows.
   void times(Int e, Int rows, const T* a, T* c) const {
-    if constexpr (std::is_same_v<T, Bf16>) {
+    if constexpr (kTileElement<T>) {
       if (weights_ == nullptr) {
-        const AmxTerm term{a, K_, panels_.get() + e * K_ * N_, K_};
-        return tile_kernels()->rows(rows, N_, &term, 1, {c, N_, nullptr, nullptr, 0});
+        const TileTerm<T> term{a, K_, panels_.get() + e * K_ * N_, K_};
+        return tile_kernels<T>()->rows(rows, N_, &term, 1, {c, N_, nullptr, nullptr, 0});
       }
     }
     multiply<T, T>(false, transposed_, rows, N_, K_, a, K_, weights_ + e * K_ * N_, ld_, c, N_);
@@ -93,7 +95,7 @@ class Factors {
   bool transposed_;
   Int K_, N_, ld_;
   const T* weights_;
-  Scratch<Bf16> panels_;
+  Scratch<T> panels_;
 };
 
 /// w [M, N] = X^T Y over the rows of X [.., M] and Y [.., N], some at a time.
@@ -104,11 +106,11 @@ class OuterProduct {
       : M_(M), N_(N), w_(w), tiles_(tiles), operands_(tiles ? kTileRows * (M + N) : 0), sum_(tiles ? M * N : 0) {}
 
   void add(Int rows, const T* x, const T* y) {
-    if constexpr (std::is_same_v<T, Bf16>) {
+    if constexpr (kTileElement<T>) {
       if (tiles_) {
-        const AmxKernels& kernels = *tile_kernels();
+        const TileKernels<T>& kernels = *tile_kernels<T>();
         // The narrower side is the one to transpose.
-        Bf16 *const narrow = operands_.get(), *const wide = narrow + kTileRows * std::min(M_, N_);
+        T *const narrow = operands_.get(), *const wide = narrow + kTileRows * std::min(M_, N_);
         kernels.left(turned() ? y : x, std::min(M_, N_), rows, std::min(M_, N_), kTileRows, narrow);
         kernels.right(turned() ? x : y, std::max(M_, N_), rows, std::max(M_, N_), kTileRows, wide);
         kernels.add(std::min(M_, N_), std::max(M_, N_), rows, narrow, kTileRows, wide, kTileRows, sum_.get(), begun_);
@@ -126,12 +128,12 @@ class OuterProduct {
       std::fill_n(w_, M_ * N_, Wide<T>(0));
       return;
     }
-    if constexpr (std::is_same_v<T, Bf16>) {
+    if constexpr (kTileElement<T>) {
       const Int across = std::max(M_, N_) / 32;
       for (Int i = 0; tiles_ && i < M_ * N_ / 1024; ++i) {
         const Int narrow = i / across * 32, wide = i % across * 32;
-        tile_kernels()->finish(sum_.get() + 1024 * i, 1, 0, turned(),
-                               w_ + (turned() ? wide * N_ + narrow : narrow * N_ + wide), N_);
+        tile_kernels<T>()->finish(sum_.get() + 1024 * i, 1, 0, turned(),
+                                  w_ + (turned() ? wide * N_ + narrow : narrow * N_ + wide), N_);
       }
     }
   }
@@ -142,7 +144,7 @@ class OuterProduct {
   Int M_, N_;
   Wide<T>* w_;
   bool tiles_, begun_ = false;
-  Scratch<Bf16> operands_;
+  Scratch<T> operands_;
   Scratch<float> sum_;
 };
 

@@ -27,16 +27,17 @@ std::vector<Int> shape_with(const at::Tensor& x, Int width) {
   return shape;
 }
 
-struct TileLinear : torch::autograd::Function<TileLinear> {
+template <class T>
+struct TileLinear : torch::autograd::Function<TileLinear<T>> {
   /// `parameters`: `count` weights, then as many biases or none, then the gains of the heads or none.
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, at::TensorList parameters, Int count, Int biased,
                                const std::optional<at::Tensor>& gain, double eps, double offset,
                                const std::optional<at::Tensor>& residual_or, const TurnedHeads& heads) {
-    const InputRows in(x, scale_of(gain, offset), eps);
+    const InputRows<T> in(x, scale_of(gain, offset), eps);
     Int residual_stride = 0;
     const at::Tensor residual = residual_or ? uniform_rows(*residual_or, residual_stride) : at::Tensor();
     const auto weights = static_cast<std::size_t>(count), after = weights + static_cast<std::size_t>(biased);
-    std::vector<Panels> panels;
+    std::vector<Panels<T>> panels;
     std::vector<Turned> turned(heads.cos.defined() ? 2 : 0);
     variable_list biases, saved = {in.x, in.scale, heads.cos, heads.sin}, products, ys;
     for (std::size_t i = 0; i < weights; ++i) {
@@ -55,21 +56,21 @@ struct TileLinear : torch::autograd::Function<TileLinear> {
     }
     over_row_blocks(in.rows, [&](Int begin, Int n) {
       float r[kBlockRows];
-      std::optional<Scratch<Bf16>> spare;
-      const WholeRows rows = in.block(begin, n, spare, r);
+      std::optional<Scratch<T>> spare;
+      const WholeRows<T> rows = in.block(begin, n, spare, r);
       for (std::size_t i = 0; i < weights; ++i) {
         const Int N = products[i].size(-1);
-        const AmxTerm term{rows.data, rows.stride, panels[i].get(), in.width};
-        const Bf16* const add = residual.defined() ? elements<const Bf16>(residual) + begin * residual_stride : nullptr;
-        tile_kernels()->rows(n, N, &term, 1,
-                             {elements<Bf16>(products[i]) + begin * N, N,
-                              biases.empty() ? nullptr : elements<float>(biases[i]), add, residual_stride});
+        const TileTerm<T> term{rows.data, rows.stride, panels[i].get(), in.width};
+        const T* const add = residual.defined() ? elements<const T>(residual) + begin * residual_stride : nullptr;
+        tile_kernels<T>()->rows(n, N, &term, 1,
+                                {elements<T>(products[i]) + begin * N, N,
+                                 biases.empty() ? nullptr : elements<float>(biases[i]), add, residual_stride});
         if (i >= turned.size()) continue;
         const Rotation<float> rotation{elements<float>(heads.cos), elements<float>(heads.sin), x.size(1), N / heads.C,
                                        heads.C};
-        row_kernels<Bf16>().rotate(elements<Bf16>(products[i]), N, elements<float>(turned[i].scale), turned[i].width(),
-                                   static_cast<float>(heads.eps), rotation, elements<Bf16>(ys[i]),
-                                   elements<float>(turned[i].r), begin, n);
+        row_kernels<T>().rotate(elements<T>(products[i]), N, elements<float>(turned[i].scale), turned[i].width(),
+                                static_cast<float>(heads.eps), rotation, elements<T>(ys[i]), elements<float>(turned[i].r),
+                                begin, n);
       }
     });
     for (std::size_t i = 0; i < turned.size(); ++i)
@@ -87,14 +88,14 @@ struct TileLinear : torch::autograd::Function<TileLinear> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& dys_any) {
     const auto saved = ctx->get_saved_variables();
-    const InputRows in(saved[0], saved[1], ctx->saved_data["eps"].toDouble());
+    const InputRows<T> in(saved[0], saved[1], ctx->saved_data["eps"].toDouble());
     const at::Tensor &cos = saved[2], &sin = saved[3];
     const auto weights = static_cast<std::size_t>(ctx->saved_data["count"].toInt());
     const bool biased = ctx->saved_data.count("bias_type") > 0, normed = in.scale.defined();
     const Int K = in.width, C = ctx->saved_data["heads_C"].toInt();
     std::vector<Turned> turned;
     for (std::size_t i = 4 + weights; i < saved.size(); i += 3) turned.push_back({saved[i], saved[i + 1], saved[i + 2]});
-    std::vector<Panels> panels;
+    std::vector<Panels<T>> panels;
     variable_list dys, dproducts;
     std::vector<Int> begins = {0};
     for (std::size_t i = 0; i < weights; ++i) {
@@ -107,26 +108,26 @@ struct TileLinear : torch::autograd::Function<TileLinear> {
     // The narrower side is the one to transpose.
     const Int all = begins.back();
     const bool turn_x = K <= all;
-    std::vector<WeightSums::Part> parts;
+    std::vector<typename WeightSums<T>::Part> parts;
     for (std::size_t i = 0; i < weights; ++i) parts.push_back({at::empty_like(saved[4 + i]), turn_x});
     const RowPieces pieces(in.rows);
-    const WeightSums sums(pieces.count, parts);
+    const WeightSums<T> sums(pieces.count, parts);
     // Of the biases, of the gain before the products, of the gains behind them.
     std::vector<Int> vectors = {0, biased ? all : 0};
     vectors.push_back(vectors.back() + (normed ? K : 0));
     for (const auto& t : turned) vectors.push_back(vectors.back() + t.width());
     const at::Tensor vector_sums = at::zeros({pieces.count, vectors.back()}, in.x.options().dtype(at::kFloat));
     const at::Tensor dx = at::empty(in.x.sizes(), in.x.options());
-    const AmxKernels& kernels = *tile_kernels();
+    const TileKernels<T>& kernels = *tile_kernels<T>();
     pieces.over_blocks([&](Int piece, Int begin, Int n, bool first) {
       float r[kBlockRows];
-      std::optional<Scratch<Bf16>> spare_x;
-      std::vector<std::optional<Scratch<Bf16>>> spare(weights);
-      std::vector<AmxTerm> terms(weights);
-      const Scratch<Bf16> operands(kBlockRows * (K + all + (normed ? K : 0)));
-      Bf16 *const of_x = operands.get(), *const of_dy = of_x + kBlockRows * K, *const dnormed = of_dy + kBlockRows * all;
+      std::optional<Scratch<T>> spare_x;
+      std::vector<std::optional<Scratch<T>>> spare(weights);
+      std::vector<TileTerm<T>> terms(weights);
+      const Scratch<T> operands(kBlockRows * (K + all + (normed ? K : 0)));
+      T *const of_x = operands.get(), *const of_dy = of_x + kBlockRows * K, *const dnormed = of_dy + kBlockRows * all;
       float* const vector = elements<float>(vector_sums) + piece * vectors.back();
-      const WholeRows rows = in.block(begin, n, spare_x, r);
+      const WholeRows<T> rows = in.block(begin, n, spare_x, r);
       turn_x ? kernels.left(rows.data, rows.stride, n, K, kBlockRows, of_x)
              : kernels.right(rows.data, rows.stride, n, K, kBlockRows, of_x);
       for (std::size_t i = 0; i < weights; ++i) {
@@ -134,13 +135,12 @@ struct TileLinear : torch::autograd::Function<TileLinear> {
         if (i < turned.size()) {
           const Scratch<float> scratch(N);
           const Rotation<float> rotation{elements<float>(cos), elements<float>(sin), in.x.size(1), N / C, C};
-          row_kernels<Bf16>().rotate_backward(elements<Bf16>(turned[i].raw), N, elements<float>(turned[i].scale),
-                                              turned[i].width(), elements<float>(turned[i].r), rotation,
-                                              elements<Bf16>(dys[i]), elements<Bf16>(dproducts[i]), vector + vectors[2 + i],
-                                              scratch.get(), begin, n);
+          row_kernels<T>().rotate_backward(elements<T>(turned[i].raw), N, elements<float>(turned[i].scale),
+                                           turned[i].width(), elements<float>(turned[i].r), rotation, elements<T>(dys[i]),
+                                           elements<T>(dproducts[i]), vector + vectors[2 + i], scratch.get(), begin, n);
         }
-        const Bf16* const dy = elements<const Bf16>(dproducts[i]) + begin * N;
-        const WholeRows whole = whole_rows(dy, N, n, N, spare[i]);
+        const T* const dy = elements<const T>(dproducts[i]) + begin * N;
+        const WholeRows<T> whole = whole_rows(dy, N, n, N, spare[i]);
         terms[i] = {whole.data, whole.stride, panels[i].get(), N};
         if (turn_x) {
           kernels.right(dy, N, n, N, kBlockRows, of_dy);
@@ -149,10 +149,10 @@ struct TileLinear : torch::autograd::Function<TileLinear> {
           kernels.left(dy, N, n, N, kBlockRows, of_dy);
           kernels.add(N, K, n, of_dy, kBlockRows, of_x, kBlockRows, sums.sum(piece, i), !first);
         }
-        if (biased) row_kernels<Bf16>().add_rows(dy, n, N, vector + begins[i]);
+        if (biased) row_kernels<T>().add_rows(dy, n, N, vector + begins[i]);
       }
-      Bf16* const dx_rows = elements<Bf16>(dx) + begin * K;
-      Bf16* const dblock = normed ? dnormed : dx_rows;
+      T* const dx_rows = elements<T>(dx) + begin * K;
+      T* const dblock = normed ? dnormed : dx_rows;
       kernels.rows(n, K, terms.data(), static_cast<Int>(weights), {dblock, K, nullptr, nullptr, 0});
       in.backward(begin, n, r, dblock, nullptr, dx_rows, vector + vectors[1]);
     });
@@ -187,9 +187,11 @@ std::vector<at::Tensor> tile_linear(const at::Tensor& x, at::TensorList weights,
   parameters.insert(parameters.end(), biases.begin(), biases.end());
   parameters.insert(parameters.end(), heads.gains.begin(), heads.gains.end());
   const RmsNorm* const norm = around.norm;
-  return TileLinear::apply(x, at::TensorList(parameters), static_cast<Int>(weights.size()), static_cast<Int>(biases.size()),
-                           norm ? optional(norm->gain()) : std::nullopt, norm ? norm->eps() : 0.0,
-                           norm ? norm->offset() : 0.0, optional(around.residual), heads);
+  return with_tile_element(x, [&]<class T>() {
+    return TileLinear<T>::apply(x, at::TensorList(parameters), static_cast<Int>(weights.size()),
+                                static_cast<Int>(biases.size()), norm ? optional(norm->gain()) : std::nullopt,
+                                norm ? norm->eps() : 0.0, norm ? norm->offset() : 0.0, optional(around.residual), heads);
+  });
 }
 
 }  // namespace equisweep

@@ -15,21 +15,20 @@ constexpr Int kLogitRows = 64;
 /// Rows of one sum of dhead whose operands stay in the nearest cache.
 constexpr Int kSummedRows = 512;
 
-}  // namespace
-
-LossWithGradients tile_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
-                                     bool with_gradient, Int chunk) {
-  const AmxKernels& kernels = *tile_kernels();
+template <class T>
+LossWithGradients loss_on_tiles(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
+                                bool with_gradient, Int chunk) {
+  const TileKernels<T>& kernels = *tile_kernels<T>();
   Int stride = 0;
   const at::Tensor hidden = uniform_rows(hidden_ND, stride), head = head_VD.contiguous();
   const Int N = hidden.size(0), D = hidden.size(1), V = head.size(0);
   chunk = (std::min(chunk, N) + 31) / 32 * 32;
   LossWithGradients out;
-  const Panels to_logits(head, true);
-  const std::optional<Panels> to_hidden = with_gradient ? std::make_optional<Panels>(head, false) : std::nullopt;
+  const Panels<T> to_logits(head, true);
+  const std::optional<Panels<T>> to_hidden = with_gradient ? std::make_optional<Panels<T>>(head, false) : std::nullopt;
   if (with_gradient) out.dhidden_ND = at::empty(hidden.sizes(), hidden.options()), out.dhead_VD = at::empty_like(head);
   const at::Tensor losses = at::empty({N}, hidden.options().dtype(at::kFloat));
-  const Scratch<Bf16> of_hidden(with_gradient ? chunk * D : 0), of_logits(with_gradient ? chunk * V : 0);
+  const Scratch<T> of_hidden(with_gradient ? chunk * D : 0), of_logits(with_gradient ? chunk * V : 0);
   const Scratch<float> sums(with_gradient ? V * D : 0);
   // No power of two, so that the rows of a tile do not share one place in the cache.
   const Int row = V + 32;
@@ -37,19 +36,19 @@ LossWithGradients tile_cross_entropy(const at::Tensor& hidden_ND, const at::Tens
     const Int rows = std::min(chunk, N - begin);
     over_tasks((rows + kLogitRows - 1) / kLogitRows, [&](Int block) {
       const Int from = block * kLogitRows, n = std::min(kLogitRows, rows - from);
-      std::optional<Scratch<Bf16>> spare;
-      const Scratch<Bf16> z = room_for_rows(n, row);
-      const Bf16* const h = elements<const Bf16>(hidden) + (begin + from) * stride;
-      const WholeRows in = whole_rows(h, stride, n, D, spare);
-      const AmxTerm logits{in.data, in.stride, to_logits.get(), D};
+      std::optional<Scratch<T>> spare;
+      const Scratch<T> z = room_for_rows<T>(n, row);
+      const T* const h = elements<const T>(hidden) + (begin + from) * stride;
+      const WholeRows<T> in = whole_rows(h, stride, n, D, spare);
+      const TileTerm<T> logits{in.data, in.stride, to_logits.get(), D};
       kernels.rows(n, V, &logits, 1, {z.get(), row, nullptr, nullptr, 0});
       for (Int i = 0; i < n; ++i)
-        row_kernels<Bf16>().cross_entropy(z.get() + i * row, V, targets_N.const_data_ptr<Int>() + begin + from + i,
-                                          with_gradient, 1 / static_cast<float>(N),
-                                          elements<float>(losses) + begin + from + i, 1);
+        row_kernels<T>().cross_entropy(z.get() + i * row, V, targets_N.const_data_ptr<Int>() + begin + from + i,
+                                       with_gradient, 1 / static_cast<float>(N), elements<float>(losses) + begin + from + i,
+                                       1);
       if (!with_gradient) return;
-      const AmxTerm gradient{z.get(), row, to_hidden->get(), V};
-      kernels.rows(n, D, &gradient, 1, {elements<Bf16>(out.dhidden_ND) + (begin + from) * D, D, nullptr, nullptr, 0});
+      const TileTerm<T> gradient{z.get(), row, to_hidden->get(), V};
+      kernels.rows(n, D, &gradient, 1, {elements<T>(out.dhidden_ND) + (begin + from) * D, D, nullptr, nullptr, 0});
       kernels.left(h, stride, n, D, chunk, of_hidden.get() + 16 * from);
       kernels.right(z.get(), row, n, V, chunk, of_logits.get() + 16 * from);
     });
@@ -67,6 +66,14 @@ LossWithGradients tile_cross_entropy(const at::Tensor& hidden_ND, const at::Tens
   }
   out.sum = losses.sum();
   return out;
+}
+
+}  // namespace
+
+LossWithGradients tile_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
+                                     bool with_gradient, Int chunk) {
+  return with_tile_element(hidden_ND,
+                           [&]<class T>() { return loss_on_tiles<T>(hidden_ND, head_VD, targets_N, with_gradient, chunk); });
 }
 
 }  // namespace equisweep

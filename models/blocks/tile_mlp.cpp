@@ -13,33 +13,34 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Int = std::int64_t;
 
-struct TileMlp : torch::autograd::Function<TileMlp> {
+template <class T>
+struct TileMlp : torch::autograd::Function<TileMlp<T>> {
   /// `plus_x`: the residual is x itself, whose two gradients are then added here.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& gate_any, const at::Tensor& up_any,
                             const at::Tensor& down_any, Int kind, const std::optional<at::Tensor>& gain, double eps,
                             double offset, const std::optional<at::Tensor>& residual_or, bool plus_x) {
-    const InputRows in(x, scale_of(gain, offset), eps);
+    const InputRows<T> in(x, scale_of(gain, offset), eps);
     Int residual_stride = in.stride;
     at::Tensor residual = plus_x ? in.x : at::Tensor();
     if (residual_or) residual = uniform_rows(*residual_or, residual_stride);
     const at::Tensor gate = gate_any.contiguous(), up = up_any.contiguous(), down = down_any.contiguous();
     const Int D = in.width, F = gate.size(0);
     const at::Tensor g = at::empty({in.rows, F}, x.options()), u = at::empty_like(g), y = at::empty(x.sizes(), x.options());
-    const Panels gate_panels(gate, true), up_panels(up, true), down_panels(down, true);
-    const AmxKernels& kernels = *tile_kernels();
+    const Panels<T> gate_panels(gate, true), up_panels(up, true), down_panels(down, true);
+    const TileKernels<T>& kernels = *tile_kernels<T>();
     over_row_blocks(in.rows, [&](Int begin, Int n) {
       float r[kBlockRows];
-      std::optional<Scratch<Bf16>> spare;
-      const WholeRows rows = in.block(begin, n, spare, r);
-      const Scratch<Bf16> h = room_for_rows(n, F);
-      const AmxTerm to_gate{rows.data, rows.stride, gate_panels.get(), D}, to_up{rows.data, rows.stride, up_panels.get(), D},
-          to_y{h.get(), F, down_panels.get(), F};
-      Bf16 *const g_rows = elements<Bf16>(g) + begin * F, *const u_rows = elements<Bf16>(u) + begin * F;
+      std::optional<Scratch<T>> spare;
+      const WholeRows<T> rows = in.block(begin, n, spare, r);
+      const Scratch<T> h = room_for_rows<T>(n, F);
+      const TileTerm<T> to_gate{rows.data, rows.stride, gate_panels.get(), D},
+          to_up{rows.data, rows.stride, up_panels.get(), D}, to_y{h.get(), F, down_panels.get(), F};
+      T *const g_rows = elements<T>(g) + begin * F, *const u_rows = elements<T>(u) + begin * F;
       kernels.rows(n, F, &to_gate, 1, {g_rows, F, nullptr, nullptr, 0});
       kernels.rows(n, F, &to_up, 1, {u_rows, F, nullptr, nullptr, 0});
-      row_kernels<Bf16>().gate({static_cast<Gate>(kind)}, {g_rows, u_rows, F, 1, F}, nullptr, nullptr, h.get(), n);
-      const Bf16* const add = residual.defined() ? elements<const Bf16>(residual) + begin * residual_stride : nullptr;
-      kernels.rows(n, D, &to_y, 1, {elements<Bf16>(y) + begin * D, D, nullptr, add, residual_stride});
+      row_kernels<T>().gate({static_cast<Gate>(kind)}, {g_rows, u_rows, F, 1, F}, nullptr, nullptr, h.get(), n);
+      const T* const add = residual.defined() ? elements<const T>(residual) + begin * residual_stride : nullptr;
+      kernels.rows(n, D, &to_y, 1, {elements<T>(y) + begin * D, D, nullptr, add, residual_stride});
     });
     ctx->save_for_backward({in.x, in.scale, gate, up, down, g, u});
     ctx->saved_data["kind"] = kind;
@@ -52,40 +53,40 @@ struct TileMlp : torch::autograd::Function<TileMlp> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& dys) {
     const auto saved = ctx->get_saved_variables();
-    const InputRows in(saved[0], saved[1], ctx->saved_data["eps"].toDouble());
+    const InputRows<T> in(saved[0], saved[1], ctx->saved_data["eps"].toDouble());
     const at::Tensor &gate = saved[2], &up = saved[3], &down = saved[4], &g = saved[5], &u = saved[6];
     const at::Tensor dy = dys[0].contiguous(), dx = at::empty(in.x.sizes(), in.x.options());
     const GateForm form{static_cast<Gate>(ctx->saved_data["kind"].toInt())};
     const at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(up), ddown = at::empty_like(down);
     const Int D = in.width, F = gate.size(0);
-    const Panels gate_panels(gate, false), up_panels(up, false), down_panels(down, false);
+    const Panels<T> gate_panels(gate, false), up_panels(up, false), down_panels(down, false);
     const RowPieces pieces(in.rows);
-    const WeightSums sums(pieces.count, {{dgate, true}, {dup, true}, {ddown, false}});
+    const WeightSums<T> sums(pieces.count, {{dgate, true}, {dup, true}, {ddown, false}});
     const bool plus_x = ctx->saved_data["plus_x"].toBool(), normed = in.scale.defined();
     const at::Tensor dscale = at::zeros({pieces.count, normed ? D : 0}, in.x.options().dtype(at::kFloat));
-    const AmxKernels& kernels = *tile_kernels();
+    const TileKernels<T>& kernels = *tile_kernels<T>();
     pieces.over_blocks([&](Int piece, Int begin, Int n, bool first) {
       float r[kBlockRows];
-      std::optional<Scratch<Bf16>> spare_x, spare_dy;
-      const WholeRows rows = in.block(begin, n, spare_x, r);
-      const Bf16* const dy_rows = elements<const Bf16>(dy) + begin * D;
-      const WholeRows dout = whole_rows(dy_rows, D, n, D, spare_dy);
-      const Scratch<Bf16> dh = room_for_rows(n, F), h = room_for_rows(n, F), dg = room_for_rows(n, F),
-                          du = room_for_rows(n, F), dnormed = room_for_rows(n, normed ? D : 0);
-      const AmxTerm to_h{dout.data, dout.stride, down_panels.get(), D};
+      std::optional<Scratch<T>> spare_x, spare_dy;
+      const WholeRows<T> rows = in.block(begin, n, spare_x, r);
+      const T* const dy_rows = elements<const T>(dy) + begin * D;
+      const WholeRows<T> dout = whole_rows(dy_rows, D, n, D, spare_dy);
+      const Scratch<T> dh = room_for_rows<T>(n, F), h = room_for_rows<T>(n, F), dg = room_for_rows<T>(n, F),
+                       du = room_for_rows<T>(n, F), dnormed = room_for_rows<T>(n, normed ? D : 0);
+      const TileTerm<T> to_h{dout.data, dout.stride, down_panels.get(), D};
       kernels.rows(n, F, &to_h, 1, {dh.get(), F, nullptr, nullptr, 0});
-      row_kernels<Bf16>().gate_backward(
-          form, {elements<const Bf16>(g) + begin * F, elements<const Bf16>(u) + begin * F, F, 1, F}, nullptr, nullptr,
-          dh.get(), nullptr, {dg.get(), du.get(), F, 1, F}, h.get(), nullptr, n);
-      const AmxTerm to_x[] = {{dg.get(), F, gate_panels.get(), F}, {du.get(), F, up_panels.get(), F}};
-      Bf16* const dx_rows = elements<Bf16>(dx) + begin * D;
-      Bf16* const dblock = normed ? dnormed.get() : dx_rows;
+      row_kernels<T>().gate_backward(form, {elements<const T>(g) + begin * F, elements<const T>(u) + begin * F, F, 1, F},
+                                     nullptr, nullptr, dh.get(), nullptr, {dg.get(), du.get(), F, 1, F}, h.get(), nullptr,
+                                     n);
+      const TileTerm<T> to_x[] = {{dg.get(), F, gate_panels.get(), F}, {du.get(), F, up_panels.get(), F}};
+      T* const dx_rows = elements<T>(dx) + begin * D;
+      T* const dblock = normed ? dnormed.get() : dx_rows;
       kernels.rows(n, D, to_x, 2, {dblock, D, nullptr, nullptr, 0});
       in.backward(begin, n, r, dblock, plus_x ? dy_rows : nullptr, dx_rows, elements<float>(dscale) + piece * D);
       // The gradients of the weights: [D, F] for all three, so that only the narrow x and dy are transposed.
-      const Scratch<Bf16> operands(kBlockRows * (D + F));
-      Bf16 *const narrow = operands.get(), *const wide = narrow + kBlockRows * D;
-      const auto add = [&](const Bf16* inner, std::size_t part) {
+      const Scratch<T> operands(kBlockRows * (D + F));
+      T *const narrow = operands.get(), *const wide = narrow + kBlockRows * D;
+      const auto add = [&](const T* inner, std::size_t part) {
         kernels.right(inner, F, n, F, kBlockRows, wide);
         kernels.add(D, F, n, narrow, kBlockRows, wide, kBlockRows, sums.sum(piece, part), !first);
       };
@@ -107,9 +108,11 @@ at::Tensor tile_mlp(const at::Tensor& x, const at::Tensor& gate, const at::Tenso
                     const Around& around) {
   const RmsNorm* const norm = around.norm;
   const bool plus_x = around.residual.is_same(x);
-  return TileMlp::apply(x, gate, up, down, static_cast<Int>(kind), norm ? optional(norm->gain()) : std::nullopt,
-                        norm ? norm->eps() : 0.0, norm ? norm->offset() : 0.0,
-                        plus_x ? std::nullopt : optional(around.residual), plus_x);
+  return with_tile_element(x, [&]<class T>() {
+    return TileMlp<T>::apply(x, gate, up, down, static_cast<Int>(kind), norm ? optional(norm->gain()) : std::nullopt,
+                             norm ? norm->eps() : 0.0, norm ? norm->offset() : 0.0,
+                             plus_x ? std::nullopt : optional(around.residual), plus_x);
+  });
 }
 
 }  // namespace equisweep

@@ -1,5 +1,6 @@
 // Compiled for machines with AMX alone; see amx_tiles.inc.
 #include "models/kernels/amx.h"
+#include "models/kernels/tiles.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
 
@@ -139,7 +140,7 @@ inline Row32 widened(const Bf16* x) {
           _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1)), 16))};
 }
 
-void sum_of_products(Int rows, Int N, const AmxTerm* terms, Int count, const AmxRows& out) {
+void sum_of_products(Int rows, Int N, const TileTerm<Bf16>* terms, Int count, const TileRows<Bf16>& out) {
   const TileRegisters in_use;
   finish_writes();
   alignas(64) float c[32 * 32];
@@ -149,7 +150,7 @@ void sum_of_products(Int rows, Int N, const AmxTerm* terms, Int count, const Amx
     for (Int m = 0; m < rows; m += 32) {
       zero_tiles();
       for (Int t = 0; t < count; ++t) {
-        const AmxTerm& term = terms[t];
+        const TileTerm<Bf16>& term = terms[t];
         add_tiles(term.a + m * term.stride, term.stride, 16 * term.stride, 32, term.panels + n * term.K, 16 * term.K,
                   term.K);
       }
@@ -228,12 +229,13 @@ void finish(const float* c, Int count, Int distance, bool transposed, float* w, 
   }
 }
 
-constexpr AmxKernels kAmxKernels = {scratch_bytes, multiply_any,  pack,        sum_of_products,
-                                    left_operand,  right_operand, add_product, finish};
+constexpr AmxKernels kAmxKernels = {scratch_bytes, multiply_any};
+constexpr TileKernels<Bf16> kAmxTileKernels = {pack, sum_of_products, left_operand, right_operand, add_product, finish};
 
 }  // namespace
 
 const AmxKernels* amx_kernels() { return &kAmxKernels; }
+const TileKernels<Bf16>* amx_tile_kernels() { return &kAmxTileKernels; }
 
 }  // namespace equisweep
 
@@ -242,6 +244,7 @@ const AmxKernels* amx_kernels() { return &kAmxKernels; }
 namespace equisweep {
 
 const AmxKernels* amx_kernels() { return nullptr; }
+const TileKernels<Bf16>* amx_tile_kernels() { return nullptr; }
 
 }  // namespace equisweep
 

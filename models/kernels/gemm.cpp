@@ -32,8 +32,13 @@ T* thread_scratch(int slot, Int count) {
   return static_cast<T*>(memory[slot].get());
 }
 
-bool machine_has_tiles() {
-  static const bool yes = at::get_cpu_capability() == "AVX512" && at::cpu::init_amx();
+bool machine_has_avx512() {
+  static const bool yes = at::get_cpu_capability() == "AVX512";
+  return yes;
+}
+
+bool machine_has_amx() {
+  static const bool yes = machine_has_avx512() && at::cpu::init_amx();
   return yes;
 }
 
@@ -45,8 +50,15 @@ const float* widened(int slot, Int rows, Int columns, const Bf16* x, Int stride)
 
 }  // namespace
 
-const AmxKernels* tile_kernels() { return machine_has_tiles() ? amx_kernels() : nullptr; }
-const AmxAttentionKernels* tile_attention() { return machine_has_tiles() ? amx_attention_kernels() : nullptr; }
+template <>
+const TileKernels<Bf16>* tile_kernels() {
+  return machine_has_amx() ? amx_tile_kernels() : nullptr;
+}
+template <>
+const TileKernels<float>* tile_kernels() {
+  return machine_has_avx512() ? avx512_tile_kernels() : nullptr;
+}
+const AmxAttentionKernels* tile_attention() { return machine_has_amx() ? amx_attention_kernels() : nullptr; }
 
 template <class T, class C>
 void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* a, Int lda, const T* b, Int ldb, C* c,
@@ -69,7 +81,7 @@ void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* 
       c16 = c;
     else
       c32 = c;
-    if (const AmxKernels* const amx = tile_kernels()) {
+    if (const AmxKernels* const amx = machine_has_amx() ? amx_kernels() : nullptr) {
       const AmxProduct product{transpose_a, transpose_b, M, N, K, a, lda, b, ldb, c32, c16, ldc, add};
       return amx->multiply(product, thread_scratch<char>(0, amx->scratch_bytes(product)));
     }

@@ -1,5 +1,5 @@
-// Products on the tile registers against fp64, and the operations that are made of them against their plain form; where the
-// machine has no AMX, what takes their place.
+// Products of packed matrices against fp64, and the operations that are made of them against their plain form; where the
+// machine lacks the instructions, what takes their place.
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
@@ -14,80 +14,102 @@
 namespace equisweep::tile_tests {
 namespace {
 
-using fused_tests::compare, fused_tests::normal, fused_tests::Operation, fused_tests::Tensors, fused_tests::WithKernels;
-
-using fused_tests::Own;
+using fused_tests::compare, fused_tests::normal, fused_tests::Operation, fused_tests::Own, fused_tests::Tensors,
+    fused_tests::WithKernels;
 
 /// Products that tiles do not serve are left to ATen.
-Own own_if(bool served) { return served && tile_kernels() != nullptr ? Own::bf16 : Own::none; }
+Own own_if(bool served) {
+  if (!served) return fused_tests::kNotOwn;
+  return [](at::ScalarType dtype) {
+    return (dtype == at::kBFloat16 && tile_kernels<Bf16>() != nullptr) ||
+           (dtype == at::kFloat && tile_kernels<float>() != nullptr);
+  };
+}
 
-class TileProducts : public ::testing::Test {
- protected:
+template <class T>
+struct TileProducts : ::testing::Test {
+  static constexpr at::ScalarType kType = std::is_same_v<T, float> ? at::kFloat : at::kBFloat16;
+  /// Of one rounding, and what the sums lose.
+  static constexpr double kRounding = std::is_same_v<T, float> ? 1e-6 : 4.1e-3,
+                          kSums = std::is_same_v<T, float> ? 1e-5 : 1e-4;
+
   void SetUp() override {
-    if (tile_kernels() == nullptr) GTEST_SKIP() << "this machine has no AMX, or ATEN_CPU_CAPABILITY forbids it";
+    if (tile_kernels<T>() == nullptr)
+      GTEST_SKIP() << "this machine lacks the instructions, or ATEN_CPU_CAPABILITY forbids them";
   }
-  const AmxKernels& kernels() const { return *tile_kernels(); }
+  const TileKernels<T>& kernels() const { return *tile_kernels<T>(); }
+  at::Tensor random(at::IntArrayRef shape, std::uint64_t seed) const { return normal(shape, seed).to(kType); }
+  static const T* in(const at::Tensor& x) { return static_cast<const T*>(x.const_data_ptr()); }
+  static T* out(const at::Tensor& x) { return static_cast<T*>(x.mutable_data_ptr()); }
 };
+using Elements = ::testing::Types<Bf16, float>;
+TYPED_TEST_SUITE(TileProducts, Elements);
 
-at::Tensor bf16(at::IntArrayRef shape, std::uint64_t seed) { return normal(shape, seed).to(at::kBFloat16); }
-const Bf16* in(const at::Tensor& x) { return static_cast<const Bf16*>(x.const_data_ptr()); }
-Bf16* out(const at::Tensor& x) { return static_cast<Bf16*>(x.mutable_data_ptr()); }
+float* floats(const at::Tensor& x) { return static_cast<float*>(x.mutable_data_ptr()); }
 at::Tensor exact(const at::Tensor& x) { return x.to(at::kDouble); }
 
 // y = a_1 op(B_1) + a_2 op(B_2) + bias + more, in rows of a wider matrix, whose other elements stay.
-TEST_F(TileProducts, SumOfProductsOverRows) {
+TYPED_TEST(TileProducts, SumOfProductsOverRows) {
+  const TileKernels<TypeParam>& kernels = this->kernels();
+  const auto in = this->in;
+  const auto out = this->out;
   for (const std::int64_t rows : {1, 7, 33, 96}) {
     for (const auto& [K, N] : {std::pair{32, 64}, std::pair{96, 32}}) {
       for (const bool transposed : {false, true}) {
         const std::int64_t whole = (rows + 31) / 32 * 32;
-        const at::Tensor a1 = bf16({whole, K + 5}, 1), a2 = bf16({whole, 32}, 2), more = bf16({rows, N + 1}, 3);
+        const at::Tensor a1 = this->random({whole, K + 5}, 1), a2 = this->random({whole, 32}, 2),
+                         more = this->random({rows, N + 1}, 3);
         const at::Tensor b1 = normal(transposed ? at::IntArrayRef{N, K + 2} : at::IntArrayRef{K, N + 2}, 4).to(at::kFloat);
         const at::Tensor b2 = normal(transposed ? at::IntArrayRef{N, 32} : at::IntArrayRef{32, N}, 5).to(at::kFloat);
-        const at::Tensor bias = normal({N}, 6).to(at::kFloat), y = at::full({rows, N + 3}, 9, at::kBFloat16);
-        const at::Tensor p1 = at::empty({K * N}, at::kBFloat16), p2 = at::empty({32 * N}, at::kBFloat16);
-        kernels().pack(b1.data_ptr<float>(), b1.size(1), transposed, K, N, out(p1));
-        kernels().pack(b2.data_ptr<float>(), b2.size(1), transposed, 32, N, out(p2));
-        const AmxTerm terms[] = {{in(a1), K + 5, in(p1), K}, {in(a2), 32, in(p2), 32}};
-        kernels().rows(rows, N, terms, 2, {out(y), N + 3, bias.data_ptr<float>(), in(more), N + 1});
+        const at::Tensor bias = normal({N}, 6).to(at::kFloat), y = at::full({rows, N + 3}, 9, this->kType);
+        const at::Tensor p1 = at::empty({K * N}, this->kType), p2 = at::empty({32 * N}, this->kType);
+        kernels.pack(floats(b1), b1.size(1), transposed, K, N, out(p1));
+        kernels.pack(floats(b2), b2.size(1), transposed, 32, N, out(p2));
+        const TileTerm<TypeParam> terms[] = {{in(a1), K + 5, in(p1), K}, {in(a2), 32, in(p2), 32}};
+        kernels.rows(rows, N, terms, 2, {out(y), N + 3, floats(bias), in(more), N + 1});
         const auto factor = [&](const at::Tensor& b, std::int64_t k) {
-          const at::Tensor rounded = exact(b.to(at::kBFloat16));
+          const at::Tensor rounded = exact(b.to(this->kType));
           return transposed ? rounded.narrow(1, 0, k).t() : rounded.narrow(1, 0, N);
         };
         const at::Tensor expected = at::mm(exact(a1).narrow(0, 0, rows).narrow(1, 0, K), factor(b1, K)) +
                                     at::mm(exact(a2).narrow(0, 0, rows), factor(b2, 32)) + exact(bias) +
                                     exact(more).narrow(1, 0, N);
-        EXPECT_TRUE(at::allclose(exact(y).narrow(1, 0, N), expected, 4.1e-3, 1e-4)) << rows << " " << K << " " << transposed;
-        EXPECT_TRUE((y.narrow(1, N, 3) == 9).all().item<bool>());
+        EXPECT_TRUE(at::allclose(exact(y).narrow(1, 0, N), expected, this->kRounding, this->kSums))
+            << rows << " " << K << " " << transposed;
+        EXPECT_TRUE(at::equal(exact(y).narrow(1, N, 3), at::full({rows, 3}, 9, at::kDouble)));
       }
     }
   }
 }
 
 // X^T Y in several calls, with NaN behind the last row, summed over two pieces.
-TEST_F(TileProducts, SumOverRows) {
+TYPED_TEST(TileProducts, SumOverRows) {
+  const TileKernels<TypeParam>& kernels = this->kernels();
+  const auto in = this->in;
+  const auto out = this->out;
   for (const std::int64_t rows : {1, 7, 33, 160}) {
     for (const auto& [M, N] : {std::pair{32, 96}, std::pair{64, 32}}) {
       for (const bool transposed : {false, true}) {
         const std::int64_t depth = 192;
-        at::Tensor x = bf16({depth, M + 3}, 7), y = bf16({depth, N + 1}, 8);
+        at::Tensor x = this->random({depth, M + 3}, 7), y = this->random({depth, N + 1}, 8);
         x.narrow(0, rows, depth - rows).fill_(NAN);
         y.narrow(0, rows, depth - rows).fill_(NAN);
-        const at::Tensor left = at::full({depth * M}, NAN, at::kBFloat16), right = at::full({depth * N}, NAN, at::kBFloat16);
+        const at::Tensor left = at::full({depth * M}, NAN, this->kType), right = at::full({depth * N}, NAN, this->kType);
         const at::Tensor sums = at::full({2, M * N}, NAN),
                          w = at::empty(transposed ? at::IntArrayRef{N, M} : at::IntArrayRef{M, N});
         for (int piece = 0; piece < 2; ++piece) {
-          float* const c = sums.data_ptr<float>() + piece * M * N;
+          float* const c = floats(sums) + piece * M * N;
           for (std::int64_t row = 0; row < rows; row += 64) {
             const auto some = std::min<std::int64_t>(64, rows - row);
-            kernels().left(in(x) + row * (M + 3), M + 3, some, M, depth, out(left) + 16 * row);
-            kernels().right(in(y) + row * (N + 1), N + 1, some, N, depth, out(right) + 16 * row);
-            kernels().add(M, N, some, in(left) + 16 * row, depth, in(right) + 16 * row, depth, c, row > 0);
+            kernels.left(in(x) + row * (M + 3), M + 3, some, M, depth, out(left) + 16 * row);
+            kernels.right(in(y) + row * (N + 1), N + 1, some, N, depth, out(right) + 16 * row);
+            kernels.add(M, N, some, in(left) + 16 * row, depth, in(right) + 16 * row, depth, c, row > 0);
           }
         }
         for (std::int64_t i = 0; i < M * N / 1024; ++i) {
           const std::int64_t m = i / (N / 32) * 32, n = i % (N / 32) * 32;
-          kernels().finish(sums.data_ptr<float>() + 1024 * i, 2, M * N, transposed,
-                           w.data_ptr<float>() + (transposed ? n * M + m : m * N + n), transposed ? M : N);
+          kernels.finish(floats(sums) + 1024 * i, 2, M * N, transposed, floats(w) + (transposed ? n * M + m : m * N + n),
+                         transposed ? M : N);
         }
         const at::Tensor expected =
             2 * at::mm(exact(x).narrow(0, 0, rows).narrow(1, 0, M).t(), exact(y).narrow(0, 0, rows).narrow(1, 0, N));
@@ -242,8 +264,9 @@ TEST(TileOperations, CrossEntropy) {
 
 TEST(TileOperations, ServeWhatTheTablePromises) {
   const at::Tensor x = at::ones({4, 64}, at::kBFloat16), w = at::ones({32, 64});
-  EXPECT_EQ(tile_linear_serves(x, w), tile_kernels() != nullptr);
-  EXPECT_FALSE(tile_linear_serves(x.to(at::kFloat), w));
+  EXPECT_EQ(tile_linear_serves(x, w), tile_kernels<Bf16>() != nullptr);
+  EXPECT_EQ(tile_linear_serves(x.to(at::kFloat), w), tile_kernels<float>() != nullptr);
+  EXPECT_FALSE(tile_linear_serves(x.to(at::kDouble), w));
   EXPECT_FALSE(tile_linear_serves(x, w.to(at::kBFloat16)));
   EXPECT_FALSE(tile_linear_serves(x, at::ones({33, 64})));
   EXPECT_FALSE(tile_linear_serves(x, {w, at::ones({1 << 15, 64})}));

@@ -1,0 +1,144 @@
+// Compiled for machines with AVX-512 alone; see avx512.inc.
+//
+// 8 rows and 32 columns of C are computed at a time, in 16 registers: each element of A is broadcast to meet two vectors of
+// B. Panels of B hold its rows in pieces of 32.
+#include "models/kernels/tiles.h"
+
+#if defined(__AVX512F__)
+
+#include "models/kernels/avx512.inc"
+
+namespace equisweep {
+namespace {
+
+constexpr Int kRows = 8;
+
+/// Rows of 32 elements of C.
+struct Sums {
+  __m512 low[kRows], high[kRows];
+};
+
+/// C += A B over K: a[i row + k column], b_low[k step], b_high[k step].
+__attribute__((always_inline)) inline void add_terms(Sums& c, const float* a, Int row, Int column, const float* b_low,
+                                                     const float* b_high, Int step, Int K) {
+  for (Int k = 0; k < K; ++k, a += column, b_low += step, b_high += step) {
+    const __m512 low = _mm512_loadu_ps(b_low), high = _mm512_loadu_ps(b_high);
+#pragma GCC unroll 8
+    for (Int i = 0; i < kRows; ++i) {
+      const __m512 x = _mm512_set1_ps(a[i * row]);
+      c.low[i] = _mm512_fmadd_ps(x, low, c.low[i]);
+      c.high[i] = _mm512_fmadd_ps(x, high, c.high[i]);
+    }
+  }
+}
+
+void pack(const float* b, Int ldb, bool transposed, Int K, Int N, float* panels) {
+  for (Int n = 0; n < N; n += 32, panels += 32 * K) {
+    if (transposed) {
+      for (Int k = 0; k < K; k += 16)
+        for (Int half = 0; half < 32; half += 16) transpose_16(b + (n + half) * ldb + k, ldb, panels + 32 * k + half, 32);
+    } else {
+      for (Int k = 0; k < K; ++k) {
+        _mm512_storeu_ps(panels + 32 * k, _mm512_loadu_ps(b + k * ldb + n));
+        _mm512_storeu_ps(panels + 32 * k + 16, _mm512_loadu_ps(b + k * ldb + n + 16));
+      }
+    }
+  }
+}
+
+void sum_of_products(Int rows, Int N, const TileTerm<float>* terms, Int count, const TileRows<float>& out) {
+  for (Int n = 0; n < N; n += 32) {
+    __m512 bias_low = _mm512_setzero_ps(), bias_high = _mm512_setzero_ps();
+    if (out.bias) bias_low = _mm512_loadu_ps(out.bias + n), bias_high = _mm512_loadu_ps(out.bias + n + 16);
+    for (Int m = 0; m < rows; m += kRows) {
+      Sums c;
+#pragma GCC unroll 8
+      for (Int i = 0; i < kRows; ++i) c.low[i] = bias_low, c.high[i] = bias_high;
+      for (Int t = 0; t < count; ++t) {
+        const TileTerm<float>& term = terms[t];
+        const float* const b = term.panels + n * term.K;
+        add_terms(c, term.a + m * term.stride, term.stride, 1, b, b + 16, 32, term.K);
+      }
+      const Int some = rows - m;
+#pragma GCC unroll 8
+      for (Int i = 0; i < kRows; ++i) {
+        if (i >= some) break;
+        if (out.add) {
+          const float* const more = out.add + (m + i) * out.add_stride + n;
+          c.low[i] = _mm512_add_ps(c.low[i], _mm512_loadu_ps(more));
+          c.high[i] = _mm512_add_ps(c.high[i], _mm512_loadu_ps(more + 16));
+        }
+        float* const y = out.y + (m + i) * out.stride + n;
+        _mm512_storeu_ps(y, c.low[i]);
+        _mm512_storeu_ps(y + 16, c.high[i]);
+      }
+    }
+  }
+}
+
+/// Pieces of 16 columns: the rows of a piece lie one behind the other.
+void operand(const float* x, Int stride, Int rows, Int M, Int depth, float* out) {
+  for (Int k = 0; k < round_up(rows, 32); ++k)
+    for (Int m = 0; m < M; m += 16)
+      _mm512_storeu_ps(out + m * depth + 16 * k, k < rows ? _mm512_loadu_ps(x + k * stride + m) : _mm512_setzero_ps());
+}
+
+void add_product(Int M, Int N, Int rows, const float* left, Int left_depth, const float* right, Int right_depth, float* c,
+                 bool add) {
+  for (Int m = 0; m < M; m += 32) {
+    for (Int n = 0; n < N; n += 32, c += 1024) {
+      const float* const b = right + n * right_depth;
+      for (Int part = 0; part < 32; part += kRows) {
+        float* const first = c + 32 * part;
+        Sums sums;
+#pragma GCC unroll 8
+        for (Int i = 0; i < kRows; ++i) {
+          sums.low[i] = add ? _mm512_loadu_ps(first + 32 * i) : _mm512_setzero_ps();
+          sums.high[i] = add ? _mm512_loadu_ps(first + 32 * i + 16) : _mm512_setzero_ps();
+        }
+        add_terms(sums, left + (m + part / 16 * 16) * left_depth + part % 16, 1, 16, b, b + 16 * right_depth, 16, rows);
+#pragma GCC unroll 8
+        for (Int i = 0; i < kRows; ++i) {
+          _mm512_storeu_ps(first + 32 * i, sums.low[i]);
+          _mm512_storeu_ps(first + 32 * i + 16, sums.high[i]);
+        }
+      }
+    }
+  }
+}
+
+/// Blocks are row-major.
+void finish(const float* c, Int count, Int distance, bool transposed, float* w, Int ldw) {
+  for (Int m = 0; m < 32; m += 16) {
+    for (Int n = 0; n < 32; n += 16) {
+      __m512i r[16];
+      for (Int i = 0; i < 16; ++i) {
+        const float* const x = c + 32 * (m + i) + n;
+        __m512 sum = _mm512_loadu_ps(x);
+        for (Int p = 1; p < count; ++p) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + p * distance));
+        r[i] = _mm512_castps_si512(sum);
+      }
+      if (transposed) transpose(r);
+      float* const out = transposed ? w + n * ldw + m : w + m * ldw + n;
+      for (Int i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * ldw, r[i]);
+    }
+  }
+}
+
+constexpr TileKernels<float> kTileKernels = {pack, sum_of_products, operand, operand, add_product, finish};
+
+}  // namespace
+
+const TileKernels<float>* avx512_tile_kernels() { return &kTileKernels; }
+
+}  // namespace equisweep
+
+#else
+
+namespace equisweep {
+
+const TileKernels<float>* avx512_tile_kernels() { return nullptr; }
+
+}  // namespace equisweep
+
+#endif
