@@ -10,8 +10,9 @@
 namespace equisweep {
 
 /// Speaks the protocol of race.py on stdin and stdout: prints {"cells": [...], "info": {...}} when it is ready, then answers
-/// each line "<cell> <count>" with {"seconds": [...], "cpu": s, "rss": bytes}, the wall time of every run, until stdin ends.
-/// Returns the program's exit code: 2 after a cell that does not exist.
+/// each line "<cell> <count>" with {"seconds": [...], "cpu": s, "rss": bytes, "faults": [...]}, the wall time and the page
+/// faults of every run, CPU time of all and peak memory so far, until stdin ends. Returns the program's exit code: 2 after a
+/// cell that does not exist.
 int serve(const std::vector<std::pair<std::string, std::function<void()>>>& cells, const nlohmann::json& info);
 
 /// Lets glibc keep freed memory: what is freed and allocated anew in every step would be faulted in again.
