@@ -5,8 +5,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "models/kernels/fused.inc"
-#include "models/kernels/gemm.h"
+#include "models/blocks/tiles.inc"
 
 namespace equisweep {
 namespace {
@@ -108,16 +107,18 @@ void backward_task(const Sizes& z, Int b, Int g, const at::Tensor& q, const at::
   }
 }
 
-/// Whether the tile registers serve these heads.
+/// Whether the kernels of tile_attention.h serve these heads.
 bool on_tiles(const at::Tensor& q, double scale) {
-  return q.scalar_type() == at::kBFloat16 && q.size(3) % 32 == 0 && scale > 0 && tile_attention() != nullptr;
+  return (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kFloat) && q.size(3) % 32 == 0 && scale > 0 &&
+         with_tile_element(q, []<class E>() { return tile_attention<E>() != nullptr; });
 }
 
 /// The heads of one group of one sequence; `peak_and_share` [2, B, H, T].
-AmxAttention tile_task(const Sizes& z, Int b, Int g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                       const float* sinks, double scale, const at::Tensor& peak_and_share) {
+template <class E>
+TileAttention<E> tile_task(const Sizes& z, Int b, Int g, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                           const float* sinks, double scale, const at::Tensor& peak_and_share) {
   const Int R = z.H / z.G, h = g * R;
-  const Heads<const Bf16> Q(q), K(k), V(v);
+  const Heads<const E> Q(q), K(k), V(v);
   float* const peak = elements<float>(peak_and_share) + (b * z.H + h) * z.T;
   return {z.T,
           z.C,
@@ -152,12 +153,14 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
     at::Tensor lse;
     if (on_tiles(q, scale)) {
       lse = at::empty({2, z.B, z.H, z.T}, wide);
-      const AmxAttentionKernels& kernels = *tile_attention();
-      over_tasks(z.B * z.G, [&](Int task) {
-        const Int b = task / z.G, g = task % z.G;
-        const Scratch<char> scratch(kernels.scratch_bytes(z.T, z.C));
-        kernels.forward(tile_task(z, b, g, q, k, v, elements<float>(sinks), scale, lse),
-                        rows_from<Bf16>(y, b, g * (z.H / z.G)), scratch.get());
+      with_tile_element(q, [&]<class E>() {
+        const TileAttentionKernels<E>& kernels = *tile_attention<E>();
+        over_tasks(z.B * z.G, [&](Int task) {
+          const Int b = task / z.G, g = task % z.G;
+          const Scratch<char> scratch(kernels.scratch_bytes(z.T, z.C));
+          kernels.forward(tile_task<E>(z, b, g, q, k, v, elements<float>(sinks), scale, lse),
+                          rows_from<E>(y, b, g * (z.H / z.G)), scratch.get());
+        });
       });
     } else {
       lse = at::empty({z.B, z.H, z.T}, wide);
@@ -184,13 +187,15 @@ struct FusedAttention : torch::autograd::Function<FusedAttention> {
                         at::empty(v.sizes(), v.options()),
                         sinks.defined() ? at::empty({z.B, z.H}, lse.options()) : at::Tensor()};
     if (on_tiles(q, scale)) {
-      const AmxAttentionKernels& kernels = *tile_attention();
-      over_tasks(z.B * z.G, [&](Int task) {
-        const Int b = task / z.G, g = task % z.G, h = g * (z.H / z.G);
-        const Scratch<char> scratch(kernels.scratch_bytes(z.T, z.C));
-        kernels.backward(tile_task(z, b, g, q, k, v, elements<float>(sinks), scale, lse), rows_from<const Bf16>(dy, b, h),
-                         rows_from<Bf16>(out.q, b, h), rows_from<Bf16>(out.k, b, g), rows_from<Bf16>(out.v, b, g),
-                         sinks.defined() ? elements<float>(out.sinks_BH) + b * z.H + h : nullptr, scratch.get());
+      with_tile_element(q, [&]<class E>() {
+        const TileAttentionKernels<E>& kernels = *tile_attention<E>();
+        over_tasks(z.B * z.G, [&](Int task) {
+          const Int b = task / z.G, g = task % z.G, h = g * (z.H / z.G);
+          const Scratch<char> scratch(kernels.scratch_bytes(z.T, z.C));
+          kernels.backward(tile_task<E>(z, b, g, q, k, v, elements<float>(sinks), scale, lse), rows_from<const E>(dy, b, h),
+                           rows_from<E>(out.q, b, h), rows_from<E>(out.k, b, g), rows_from<E>(out.v, b, g),
+                           sinks.defined() ? elements<float>(out.sinks_BH) + b * z.H + h : nullptr, scratch.get());
+        });
       });
     } else {
       with_element(q.scalar_type(), [&]<class E>() {

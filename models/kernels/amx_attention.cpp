@@ -1,74 +1,21 @@
-// Compiled for machines with AMX alone; see amx_tiles.inc. 32 queries at a time: their scores stay in the cache, and what
-// the mask hides beyond the next multiple of 32 is left out. Keys and values are packed once for all queries.
-#include "models/kernels/amx_attention.h"
+// Compiled for machines with AMX alone; see amx_tiles.inc. Keys and values are packed once for all queries.
+#include "models/kernels/tile_attention.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
 
 #include "models/kernels/amx_tiles.inc"
+#include "models/kernels/attention_blocks.inc"
 
 namespace equisweep {
 namespace {
 
-constexpr Int kQueries = 32;
-constexpr float kLog2E = 1.44269504F;
-
-/// 2^x to about one unit in the last place, 0 far below; NaN stays one.
-inline __m512 exp2_of(__m512 x) {
-  x = _mm512_max_ps(_mm512_set1_ps(-150.0F), x);
-  const __m512 n = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 r = _mm512_sub_ps(x, n);
-  __m512 p = _mm512_set1_ps(1.535336188e-4F);
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.339887440e-3F));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(9.618437357e-3F));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(5.550332471e-2F));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.402264791e-1F));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.931472029e-1F));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0F));
-  return _mm512_scalef_ps(p, n);
-}
-
-/// 32 queries from `query` on, of which `rows` exist, and the keys from `key` on that one of them sees.
-struct Block {
-  Int query, rows, key, columns, window;
-
-  struct Seen {
-    Int low, high;
-    __mmask16 at(Int j) const { return static_cast<__mmask16>(first_of_16(high - j) & ~first_of_16(low - j)); }
-  };
-  Seen seen(Int i) const {
-    if (i >= rows) return {0, 0};
-    const Int t = query + i, first = window > 0 && t + 1 > window ? t + 1 - window : 0;
-    return {first > key ? first - key : 0, t + 1 - key};
-  }
-};
-
-/// Where the parts of the scratch memory begin; every part is a multiple of 64 bytes.
-struct Memory {
-  char* next;
-  template <class T>
-  T* take(Int count) {
-    T* const part = reinterpret_cast<T*>(next);
-    next += round_up(count * static_cast<Int>(sizeof(T)), 64);
-    return part;
-  }
-};
-
 struct Sizes {
   Int T, C, depth;  ///< depth: T rounded up to 32
 
-  explicit Sizes(const AmxAttention& a) : T(a.T), C(a.C), depth(round_up(a.T, 32)) {}
+  explicit Sizes(const TileAttention<Bf16>& a) : T(a.length), C(a.C), depth(round_up(a.length, 32)) {}
   // No power of two, so that the rows of a tile do not share one place in the cache.
   Int score_stride() const { return depth + 16; }
   Int narrow_stride() const { return depth + 32; }
-
-  template <class F>
-  void over_blocks(Int window, const F& f) const {
-    for (Int query = 0; query < T; query += kQueries) {
-      const Int rows = T - query < kQueries ? T - query : kQueries, first = window > 0 ? query - window + 1 : 0;
-      const Int key = first > 0 ? first / 32 * 32 : 0;
-      f(Block{query, rows, key, round_up(query + rows - key, 32), window});
-    }
-  }
 
   /// Panels of the columns of X^T: [C, depth], X [T, C].
   void pack_columns(const HeadRows<const Bf16>& x, Bf16* panels) const {
@@ -120,24 +67,7 @@ inline void weighted_rows(const Block& block, const Bf16* p, const Sizes& z, con
   }
 }
 
-/// p = 2^(factor s - peak) where the row sees, 0 elsewhere; sink in the units of the exponent.
-inline void softmax_row(const float* s, Bf16* p, Int columns, const Block::Seen& seen, float factor, const float* sink,
-                        float& peak, float& share) {
-  __m512 top = _mm512_set1_ps(-__builtin_inff());
-  for (Int j = 0; j < columns; j += 16) top = _mm512_mask_max_ps(top, seen.at(j), top, _mm512_load_ps(s + j));
-  peak = factor * _mm512_reduce_max_ps(top);
-  if (sink && *sink > peak) peak = *sink;
-  const __m512 by = _mm512_set1_ps(factor), shift = _mm512_set1_ps(peak);
-  __m512 sum = _mm512_setzero_ps();
-  for (Int j = 0; j < columns; j += 16) {
-    const __m512 e = _mm512_maskz_mov_ps(seen.at(j), exp2_of(_mm512_fmsub_ps(_mm512_load_ps(s + j), by, shift)));
-    sum = _mm512_add_ps(sum, e);
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + j), __m256i(_mm512_cvtneps_pbh(e)));
-  }
-  share = 1 / (_mm512_reduce_add_ps(sum) + (sink ? __builtin_exp2f(*sink - peak) : 0.0F));
-}
-
-void forward(const AmxAttention& a, const HeadRows<Bf16>& y, void* scratch) {
+void forward(const TileAttention<Bf16>& a, const HeadRows<Bf16>& y, void* scratch) {
   const Sizes z(a);
   Memory memory{static_cast<char*>(scratch)};
   Bf16 *const keys = memory.take<Bf16>(z.depth * z.C), *const values = memory.take<Bf16>(z.depth * z.C),
@@ -149,15 +79,18 @@ void forward(const AmxAttention& a, const HeadRows<Bf16>& y, void* scratch) {
   const float factor = a.scale * kLog2E;
   for (Int h = 0; h < a.heads; ++h) {
     const float sink = a.sinks ? a.sinks[h] * kLog2E : 0.0F;
-    z.over_blocks(a.window, [&](const Block& block) {
+    over_query_blocks(z.T, a.window, [&](const Block& block) {
       float *const peak = a.peak + h * z.T + block.query, *const share = a.share + h * z.T + block.query;
       const Bf16* const query = a.q.data + h * a.q.head + block.query * a.q.time;
       const Rows32 rows = whole_rows(query, a.q.time, block.rows, z.C, spare);
       finish_writes();
       score_tiles(block, rows, keys, z.C, scores, z.score_stride());
       for (Int i = 0; i < block.rows; ++i)
-        softmax_row(scores + i * z.score_stride(), p + i * z.narrow_stride(), block.columns, block.seen(i), factor,
-                    a.sinks ? &sink : nullptr, peak[i], share[i]);
+        softmax_row(scores + i * z.score_stride(), block.columns, block.seen(i), factor, a.sinks ? &sink : nullptr, peak[i],
+                    share[i], [&](Int j, __m512 e) {
+                      _mm256_storeu_si256(reinterpret_cast<__m256i*>(p + i * z.narrow_stride() + j),
+                                          __m256i(_mm512_cvtneps_pbh(e)));
+                    });
       for (Int i = block.rows; i < 32; ++i)
         for (Int j = 0; j < block.columns; j += 32)
           _mm512_storeu_si512(p + i * z.narrow_stride() + j, _mm512_setzero_si512());
@@ -239,8 +172,8 @@ void write_keys(const Sizes& z, const float* sums, const HeadRows<Bf16>& out) {
   }
 }
 
-void backward(const AmxAttention& a, const HeadRows<const Bf16>& dy, const HeadRows<Bf16>& dq, const HeadRows<Bf16>& dk,
-              const HeadRows<Bf16>& dv, float* dsinks, void* scratch) {
+void backward(const TileAttention<Bf16>& a, const HeadRows<const Bf16>& dy, const HeadRows<Bf16>& dq,
+              const HeadRows<Bf16>& dk, const HeadRows<Bf16>& dv, float* dsinks, void* scratch) {
   const Sizes z(a);
   const Int all = z.depth * z.C, stride = z.score_stride(), narrow = z.narrow_stride();
   Memory memory{static_cast<char*>(scratch)};
@@ -263,7 +196,7 @@ void backward(const AmxAttention& a, const HeadRows<const Bf16>& dy, const HeadR
   for (Int h = 0; h < a.heads; ++h) {
     const float sink = a.sinks ? a.sinks[h] * kLog2E : 0.0F;
     float dsink = 0;
-    z.over_blocks(a.window, [&](const Block& block) {
+    over_query_blocks(z.T, a.window, [&](const Block& block) {
       const float *const peak = a.peak + h * z.T + block.query, *const share = a.share + h * z.T + block.query;
       const Bf16 *const query = a.q.data + h * a.q.head + block.query * a.q.time, *const dout = dy.data + h * dy.head +
                                                                                                 block.query * dy.time;
@@ -301,11 +234,11 @@ Int attention_scratch_bytes(Int T, Int C) {
          1024;
 }
 
-constexpr AmxAttentionKernels kAttentionKernels = {attention_scratch_bytes, forward, backward};
+constexpr TileAttentionKernels<Bf16> kAttentionKernels = {attention_scratch_bytes, forward, backward};
 
 }  // namespace
 
-const AmxAttentionKernels* amx_attention_kernels() { return &kAttentionKernels; }
+const TileAttentionKernels<Bf16>* amx_attention_kernels() { return &kAttentionKernels; }
 
 }  // namespace equisweep
 
@@ -313,7 +246,7 @@ const AmxAttentionKernels* amx_attention_kernels() { return &kAttentionKernels; 
 
 namespace equisweep {
 
-const AmxAttentionKernels* amx_attention_kernels() { return nullptr; }
+const TileAttentionKernels<Bf16>* amx_attention_kernels() { return nullptr; }
 
 }  // namespace equisweep
 

@@ -1,7 +1,6 @@
 // Compiled for machines with AVX-512 alone; see avx512.inc.
 //
-// 8 rows and 32 columns of C are computed at a time, in 16 registers: each element of A is broadcast to meet two vectors of
-// B. Panels of B hold its rows in pieces of 32.
+// Panels of B hold its rows in pieces of 32.
 #include "models/kernels/tiles.h"
 
 #if defined(__AVX512F__)
@@ -11,32 +10,12 @@
 namespace equisweep {
 namespace {
 
-constexpr Int kRows = 8;
-
-/// Rows of 32 elements of C.
-struct Sums {
-  __m512 low[kRows], high[kRows];
-};
-
-/// C += A B over K: a[i row + k column], b_low[k step], b_high[k step].
-__attribute__((always_inline)) inline void add_terms(Sums& c, const float* a, Int row, Int column, const float* b_low,
-                                                     const float* b_high, Int step, Int K) {
-  for (Int k = 0; k < K; ++k, a += column, b_low += step, b_high += step) {
-    const __m512 low = _mm512_loadu_ps(b_low), high = _mm512_loadu_ps(b_high);
-#pragma GCC unroll 8
-    for (Int i = 0; i < kRows; ++i) {
-      const __m512 x = _mm512_set1_ps(a[i * row]);
-      c.low[i] = _mm512_fmadd_ps(x, low, c.low[i]);
-      c.high[i] = _mm512_fmadd_ps(x, high, c.high[i]);
-    }
-  }
-}
-
 void pack(const float* b, Int ldb, bool transposed, Int K, Int N, float* panels) {
   for (Int n = 0; n < N; n += 32, panels += 32 * K) {
     if (transposed) {
       for (Int k = 0; k < K; k += 16)
-        for (Int half = 0; half < 32; half += 16) transpose_16(b + (n + half) * ldb + k, ldb, panels + 32 * k + half, 32);
+        for (Int half = 0; half < 32; half += 16)
+          transpose_16(b + (n + half) * ldb + k, ldb, 16, panels + 32 * k + half, 32);
     } else {
       for (Int k = 0; k < K; ++k) {
         _mm512_storeu_ps(panels + 32 * k, _mm512_loadu_ps(b + k * ldb + n));
@@ -90,18 +69,9 @@ void add_product(Int M, Int N, Int rows, const float* left, Int left_depth, cons
       const float* const b = right + n * right_depth;
       for (Int part = 0; part < 32; part += kRows) {
         float* const first = c + 32 * part;
-        Sums sums;
-#pragma GCC unroll 8
-        for (Int i = 0; i < kRows; ++i) {
-          sums.low[i] = add ? _mm512_loadu_ps(first + 32 * i) : _mm512_setzero_ps();
-          sums.high[i] = add ? _mm512_loadu_ps(first + 32 * i + 16) : _mm512_setzero_ps();
-        }
+        Sums sums = add ? load_sums(first, 32) : zero_sums();
         add_terms(sums, left + (m + part / 16 * 16) * left_depth + part % 16, 1, 16, b, b + 16 * right_depth, 16, rows);
-#pragma GCC unroll 8
-        for (Int i = 0; i < kRows; ++i) {
-          _mm512_storeu_ps(first + 32 * i, sums.low[i]);
-          _mm512_storeu_ps(first + 32 * i + 16, sums.high[i]);
-        }
+        store_sums(sums, first, 32);
       }
     }
   }

@@ -58,7 +58,14 @@ template <>
 const TileKernels<float>* tile_kernels() {
   return machine_has_avx512() ? avx512_tile_kernels() : nullptr;
 }
-const AmxAttentionKernels* tile_attention() { return machine_has_amx() ? amx_attention_kernels() : nullptr; }
+template <>
+const TileAttentionKernels<Bf16>* tile_attention() {
+  return machine_has_amx() ? amx_attention_kernels() : nullptr;
+}
+template <>
+const TileAttentionKernels<float>* tile_attention() {
+  return machine_has_avx512() ? avx512_attention_kernels() : nullptr;
+}
 
 template <class T, class C>
 void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* a, Int lda, const T* b, Int ldb, C* c,

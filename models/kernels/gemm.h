@@ -4,8 +4,8 @@
 #include <cstdint>
 
 #include "models/kernels/amx.h"
-#include "models/kernels/amx_attention.h"
 #include "models/kernels/rows.h"
+#include "models/kernels/tile_attention.h"
 #include "models/kernels/tiles.h"
 
 namespace equisweep {
@@ -17,10 +17,11 @@ template <class T, class C>
 void multiply(bool transpose_a, bool transpose_b, std::int64_t M, std::int64_t N, std::int64_t K, const T* a,
               std::int64_t lda, const T* b, std::int64_t ldb, C* c, std::int64_t ldc, bool add = false);
 
-/// The products of packed matrices for T = Bf16 (AMX) or float (AVX-512), and the attention on tile registers (AMX); null
-/// where the machine lacks the instructions, or ATEN_CPU_CAPABILITY forbids them.
+/// The products of packed matrices and the attention for T = Bf16 (AMX) or float (AVX-512); null where the machine lacks the
+/// instructions, or ATEN_CPU_CAPABILITY forbids them.
 template <class T>
 const TileKernels<T>* tile_kernels();
-const AmxAttentionKernels* tile_attention();
+template <class T>
+const TileAttentionKernels<T>* tile_attention();
 
 }  // namespace equisweep
