@@ -7,7 +7,7 @@
 // In fp32 on the CPU, blocks with l > 1.5 k take the same polynomials by way of the small Gram matrix (symmetric.cpp), which
 // costs at most (8 l/k + 28) k^3 flops for five steps in place of (20 l/k + 10) k^3.
 // precision bf16 stores X and the products in bf16, as the published Muon does; rounding noise in the null space is then
-// raised to order one.
+// raised to order one. On the tile registers of a CPU a matrix stays in its caches for all steps (tiles.cpp).
 // Sources: Amsel et al., The Polar Express, arXiv:2505.16932; Jordan et al., Muon (2024), for (3.4445, -4.7750, 2.0315).
 
 #include <ATen/ATen.h>
@@ -43,6 +43,8 @@ class Polynomial final : public Polar {
       const std::int64_t shorter = std::min(y.size(-2), y.size(-1)), longer = std::max(y.size(-2), y.size(-1));
       return iterate_by_blas(y, steps_, by_gram_ && y.scalar_type() == at::kFloat && 2 * longer > 3 * shorter);
     }
+    if (kernels() == Kernels::fused && y.is_cpu())
+      if (const std::optional<at::Tensor> result = iterate_on_tiles(y, steps_)) return *result;
     // Products into a tensor with its axes swapped are a thousand times slower in bf16, so y is dense: a block that is seen
     // as columns of the stored weight is worked on as it is stored.
     const bool turned = !y.is_contiguous() && y.mT().is_contiguous();

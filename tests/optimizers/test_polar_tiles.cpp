@@ -1,0 +1,97 @@
+// All steps of a quintic on tile registers, against the same steps in ATen's operations: bf16, where the machine has them;
+// elsewhere both sides are ATen's.
+
+#include <ATen/Parallel.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "core/kernels.h"
+#include "optimizers/polar/polar.h"
+#include "support.h"
+
+namespace equisweep {
+namespace test_polar_tiles {
+
+using namespace testing;
+using nlohmann::json;
+
+at::Tensor factor(const at::Tensor& x, const std::string& precision, Kernels form, json given = json::object()) {
+  const Kernels before = kernels();
+  set_kernels(form);
+  given["precision"] = precision;
+  const at::Tensor u = make_polar(complete_polar(complete(polar_field().fields, given, "polar")))->factor(x);
+  set_kernels(before);
+  return u;
+}
+
+/// Batches of matrices: blocks of 32 x 32 once and often, square, wide, tall, one piece and several, none a multiple of 32,
+/// a single row.
+const std::vector<std::vector<std::int64_t>> kShapes = {
+    {3, 32, 32},   {2, 32, 96},    {2, 96, 32}, {3, 64, 64}, {2, 128, 384}, {2, 384, 128}, {1, 64, 1600},
+    {1, 1600, 64}, {2, 3, 32, 64}, {2, 7, 12},  {2, 33, 65}, {2, 70, 31},   {1, 1, 40}};
+
+TEST(PolarTiles, AreAsAccurateAsAtensOperations) {
+  for (const auto& shape : kShapes)
+    for (const char* method : {"polar_express", "newton_schulz"}) {
+      SCOPED_TRACE(::testing::Message() << at::IntArrayRef(shape) << ' ' << method);
+      const at::Tensor x = gaussian(shape, 3, at::kFloat);
+      const json given = {{"method", method}};
+      const at::Tensor exact = factor(x.to(at::kDouble), "fp64", Kernels::reference, given);
+      const double ours = relative_error(factor(x, "bf16", Kernels::fused, given), exact);
+      const double atens = relative_error(factor(x, "bf16", Kernels::reference, given), exact);
+      EXPECT_LT(ours, 1.25 * atens + 1e-3);  // both round at the same places, not in the same order
+      EXPECT_LT(ours, 0.2);
+    }
+}
+
+TEST(PolarTiles, FollowTheMemoryOfTheMatrixInEitherOrder) {
+  for (const auto& shape : kShapes) {
+    SCOPED_TRACE(at::IntArrayRef(shape));
+    const at::Tensor x = gaussian(shape, 5, at::kFloat), u = factor(x, "bf16", Kernels::fused);
+    const at::Tensor by_columns = x.mT().contiguous().mT();
+    EXPECT_LT(relative_error(factor(by_columns, "bf16", Kernels::fused), u), 0.03);
+    EXPECT_LT(relative_error(factor(x.mT(), "bf16", Kernels::fused).mT(), u), 0.03);
+  }
+}
+
+TEST(PolarTiles, TreatEachMatrixAloneOnAnyNumberOfThreads) {
+  const int before = at::get_num_threads();
+  for (const auto& shape : kShapes) {
+    SCOPED_TRACE(at::IntArrayRef(shape));
+    const at::Tensor x = gaussian(shape, 7, at::kFloat);
+    std::vector<at::Tensor> results;
+    for (const int threads : {1, 2, 3}) {
+      at::set_num_threads(threads);
+      results.push_back(factor(x, "bf16", Kernels::fused));
+      results.push_back(at::stack({factor(x[0], "bf16", Kernels::fused)}));
+    }
+    at::set_num_threads(before);
+    for (std::size_t i = 2; i < results.size(); ++i) EXPECT_TRUE(same_bits(results[i], results[i % 2]));
+    EXPECT_TRUE(same_bits(results[0][0], results[1][0]));
+  }
+}
+
+TEST(PolarTiles, KeepZerosAndSpreadNothingBeyondAMatrix) {
+  for (const auto& shape : kShapes) {
+    SCOPED_TRACE(at::IntArrayRef(shape));
+    at::Tensor x = gaussian(shape, 9, at::kFloat);
+    if (x.size(-2) > 1) x.select(-2, x.size(-2) - 1).zero_();
+    x.select(-1, x.size(-1) / 2).zero_();
+    const at::Tensor u = factor(x, "bf16", Kernels::fused);
+    if (x.size(-2) > 1) {
+      EXPECT_EQ(norm_of(u.select(-2, x.size(-2) - 1)), 0);
+    }
+    EXPECT_EQ(norm_of(u.select(-1, x.size(-1) / 2)), 0);
+    if (x.size(0) == 1) continue;
+    x[1].zero_();
+    x[0].view(-1)[0] = std::numeric_limits<float>::infinity();
+    const at::Tensor v = factor(x, "bf16", Kernels::fused);
+    EXPECT_FALSE(at::isfinite(v[0]).all().item<bool>());
+    EXPECT_EQ(norm_of(v[1]), 0);
+  }
+}
+
+}  // namespace test_polar_tiles
+}  // namespace equisweep
