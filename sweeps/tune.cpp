@@ -93,12 +93,20 @@ std::vector<std::string> tuning_notes(std::span<const Tuning> tunings) {
   std::vector<std::string> notes;
   for (const Tuning& base : tunings) {
     if (!base.baseline) continue;
-    const Tuning* most = &base;
-    for (const Tuning& t : tunings)
-      if (t.model == base.model && t.trials.size() > most->trials.size()) most = &t;
-    if (most != &base)
+    const Tuning *named = &base, *most = &base;
+    for (const Tuning& t : tunings) {
+      if (t.model != base.model) continue;
+      if (t.grid > named->grid) named = &t;
+      if (t.trials.size() > most->trials.size()) most = &t;
+    }
+    if (named != &base)
       notes.push_back(fmt::format("the baseline {} has {} trials and {} has {}: give the baseline at least as many",
-                                  pair_name(base), base.trials.size(), most->stack, most->trials.size()));
+                                  pair_name(base), base.grid, named->stack, named->grid));
+    else if (most != &base)
+      notes.push_back(fmt::format(
+          "the baseline {} has {} trials and {} has {}, {} of them by tune.extend: the same rule for "
+          "every stack, so the sweep file needs no change",
+          pair_name(base), base.trials.size(), most->stack, most->trials.size(), most->trials.size() - most->grid));
   }
   for (const Tuning& t : tunings) {
     if (t.done && !t.winner)

@@ -51,8 +51,9 @@ struct Tuning {
   bool at_edge = false;               ///< the winner still lies on an edge of its grid
 };
 
-/// What a reader must know before he compares the stacks: a baseline with fewer trials than another stack on the same model,
-/// winners on an edge, stacks of which every trial diverged. One sentence each.
+/// What a reader must know before he compares the stacks: a baseline for which the sweep file names fewer trials than for
+/// another stack on the same model, or which has fewer because grids grew; winners on an edge, stacks of which every trial
+/// diverged. One sentence each.
 std::vector<std::string> tuning_notes(std::span<const Tuning> tunings);
 
 }  // namespace equisweep

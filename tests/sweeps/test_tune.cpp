@@ -274,6 +274,20 @@ TEST(Tune, ABaselineWithFewerTrialsIsNamed) {
   EXPECT_THAT(tuning_notes(make_plan(fair).tunings), IsEmpty());
 }
 
+// A grid that grew is no reason to change the sweep file: it grew by a rule that is the baseline's, too.
+TEST(TuneExtend, TrialsByWhichAGridGrewAreNoFaultOfTheBaselines) {
+  const SweepSpec spec = tuned("confirm_seeds: [10], extend: 2");
+  const Loss loss = [](const Job& job) { return bowl(job.stack == "muon" ? 2.6 : 1)(job); };
+  EXPECT_THAT(tuning_notes(make_plan(spec, run_all(spec, loss)).tunings),
+              ElementsAre("the baseline adamw on qwen3-nano has 3 trials and muon has 5, 2 of them by tune.extend: the same "
+                          "rule for every stack, so the sweep file needs no change"));
+  // Where the file names more of them, that is what is said, in the file's numbers.
+  const SweepSpec unfair = tuned("confirm_seeds: [10], extend: 1", "[1, 2, 4]", {"stacks.muon.matrix.beta=[0.9, 0.95]"});
+  EXPECT_THAT(
+      tuning_notes(make_plan(unfair, run_all(unfair, bowl(1))).tunings),
+      ElementsAre("the baseline adamw on qwen3-nano has 3 trials and muon has 6: give the baseline at least as many"));
+}
+
 TEST(Tune, OnlySelectsAPhase) {
   const SweepSpec spec = tuned("confirm_seeds: [10]", "[1, 2]");
   const std::vector<Job> jobs = expand(spec, run_all(spec, bowl(0)));
