@@ -237,7 +237,7 @@ ExitCode show_plan(const PlanOptions& options) {
   const nlohmann::json here = provenance();
   const Measurements measurements(options.results, here.at("host"), here.at("cpu"));
   const std::vector<Device> devices =
-      devices_for(spec, {}, "", static_cast<std::size_t>(summary.unique + summary.to_confirm), options.results);
+      devices_for(spec, {}, "", static_cast<std::size_t>(summary.unique + summary.to_confirm), options.results).devices;
   const std::vector<Cost> costs = costs_of(plan.jobs, states, measurements, devices[0]);
   if (options.json) {
     print_plan(spec, plan, summary, costs, states);

@@ -25,22 +25,28 @@ inline std::optional<int> measured_jobs(const SweepSpec& spec, const std::filesy
   return jobs_at_a_time(known, provenance().at("cpu"), machine(0).cores, parameters);
 }
 
+struct ChosenDevices {
+  std::vector<Device> devices;
+  bool measured = false;  ///< `doctor --tune` has found how many jobs run at a time
+};
+
 /// The devices for `jobs` jobs of `spec`. `at_a_time` and `gpus` are --jobs and --gpus; what they say goes before the file,
 /// and the file before what was measured.
-inline std::vector<Device> devices_for(const SweepSpec& spec, std::optional<int> at_a_time, const std::string& gpus,
-                                       std::size_t jobs, const std::filesystem::path& results) {
+inline ChosenDevices devices_for(const SweepSpec& spec, std::optional<int> at_a_time, const std::string& gpus,
+                                 std::size_t jobs, const std::filesystem::path& results) {
   const ResourcesSpec& resources = spec.resources;
   const Machine here = machine(cuda_device_count());
   DeviceOptions options{.jobs = at_a_time, .gpus = gpus, .slots_per_gpu = resources.slots_per_gpu};
   if (gpus.empty() && resources.gpus == 0) options.gpus = "none";
-  std::vector<Device> devices = find_devices(here, options, jobs);
-  if (devices[0].visible.empty() && !at_a_time && !resources.threads) {
+  ChosenDevices chosen{.devices = find_devices(here, options, jobs)};
+  if (chosen.devices[0].visible.empty() && !at_a_time && !resources.threads) {
     options.jobs = measured_jobs(spec, results);
-    devices = find_devices(here, options, jobs);
+    chosen.measured = options.jobs.has_value();
+    if (chosen.measured) chosen.devices = find_devices(here, options, jobs);
   }
   if (resources.threads)
-    for (Device& device : devices) device.threads = *resources.threads;
-  return devices;
+    for (Device& device : chosen.devices) device.threads = *resources.threads;
+  return chosen;
 }
 
 /// Throws Error (engine missing) where the file needs a GPU and there is none, unless the command line chose the CPU.

@@ -73,10 +73,10 @@ ExitCode run(const RunCommandOptions& options) {
   const SweepPlan plan = make_plan(spec, spec.tune ? recorded_results(folder) : TuneResults{});
   const std::vector<Job>& jobs = plan.jobs;
   const std::vector<Job> chosen = select(spec, jobs, options.only);
-  const std::vector<Device> devices = devices_for(spec, options.jobs, options.gpus, chosen.size(), options.results);
+  const auto [devices, measured] = devices_for(spec, options.jobs, options.gpus, chosen.size(), options.results);
   if (options.dry_run) return show_commands(spec, chosen, options, devices);
   require_gpu(spec, options.gpus, devices);
-  if (!options.jobs && devices[0].visible.empty() && !spec.resources.threads && measured_jobs(spec, options.results))
+  if (measured)
     fmt::print(stderr, "jobs at a time: {}, threads each: {}, the fastest that `doctor --tune` has measured ({})\n",
                devices[0].slots, devices[0].threads, packing_file(options.results).string());
   for (const std::string& change : plan_changes(recorded_jobs(folder), jobs)) fmt::print(stderr, "changed: {}\n", change);
