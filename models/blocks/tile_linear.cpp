@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "models/blocks/tiles.inc"
+#include "models/blocks/weight_gradients.inc"
 
 namespace equisweep {
 namespace {
@@ -108,28 +108,31 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
     // The narrower side is the one to transpose.
     const Int all = begins.back();
     const bool turn_x = K <= all;
-    std::vector<typename WeightSums<T>::Part> parts;
-    for (std::size_t i = 0; i < weights; ++i) parts.push_back({at::empty_like(saved[4 + i]), turn_x});
+    std::vector<typename WeightGradients<T>::Product> products;
+    std::vector<Int> widths;
+    for (std::size_t i = 0; i < weights; ++i) {
+      products.push_back({at::empty_like(saved[4 + i]), turn_x, turn_x ? 0 : i, turn_x ? i : 0});
+      widths.push_back(begins[i + 1] - begins[i]);
+    }
     const RowPieces pieces(in.rows);
-    const WeightSums<T> sums(pieces.count, parts);
+    const WeightGradients<T> sums(pieces, turn_x ? std::vector<Int>{K} : widths, turn_x ? widths : std::vector<Int>{K},
+                                  products);
     // Of the biases, of the gain before the products, of the gains behind them.
     std::vector<Int> vectors = {0, biased ? all : 0};
     vectors.push_back(vectors.back() + (normed ? K : 0));
     for (const auto& t : turned) vectors.push_back(vectors.back() + t.width());
     const at::Tensor vector_sums = at::zeros({pieces.count, vectors.back()}, in.x.options().dtype(at::kFloat));
     const at::Tensor dx = at::empty(in.x.sizes(), in.x.options());
-    const TileKernels<T>& kernels = *tile_kernels<T>();
-    pieces.over_blocks([&](Int piece, Int begin, Int n, bool first) {
+    pieces.over_blocks([&](const RowBlock& block) {
+      const Int begin = block.begin, n = block.rows;
       float r[kBlockRows];
       std::optional<Scratch<T>> spare_x;
       std::vector<std::optional<Scratch<T>>> spare(weights);
       std::vector<TileTerm<T>> terms(weights);
-      const Scratch<T> operands(kBlockRows * (K + all + (normed ? K : 0)));
-      T *const of_x = operands.get(), *const of_dy = of_x + kBlockRows * K, *const dnormed = of_dy + kBlockRows * all;
-      float* const vector = elements<float>(vector_sums) + piece * vectors.back();
+      const Scratch<T> dnormed(normed ? n * K : 0);
+      float* const vector = elements<float>(vector_sums) + block.piece * vectors.back();
       const WholeRows<T> rows = in.block(begin, n, spare_x, r);
-      turn_x ? kernels.left(rows.data, rows.stride, n, K, kBlockRows, of_x)
-             : kernels.right(rows.data, rows.stride, n, K, kBlockRows, of_x);
+      turn_x ? sums.left(0, rows.data, rows.stride, block) : sums.right(0, rows.data, rows.stride, block);
       for (std::size_t i = 0; i < weights; ++i) {
         const Int N = dproducts[i].size(-1);
         if (i < turned.size()) {
@@ -142,18 +145,13 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
         const T* const dy = elements<const T>(dproducts[i]) + begin * N;
         const WholeRows<T> whole = whole_rows(dy, N, n, N, spare[i]);
         terms[i] = {whole.data, whole.stride, panels[i].get(), N};
-        if (turn_x) {
-          kernels.right(dy, N, n, N, kBlockRows, of_dy);
-          kernels.add(K, N, n, of_x, kBlockRows, of_dy, kBlockRows, sums.sum(piece, i), !first);
-        } else {
-          kernels.left(dy, N, n, N, kBlockRows, of_dy);
-          kernels.add(N, K, n, of_dy, kBlockRows, of_x, kBlockRows, sums.sum(piece, i), !first);
-        }
+        turn_x ? sums.right(i, dy, N, block) : sums.left(i, dy, N, block);
         if (biased) row_kernels<T>().add_rows(dy, n, N, vector + begins[i]);
       }
+      sums.add(block);
       T* const dx_rows = elements<T>(dx) + begin * K;
-      T* const dblock = normed ? dnormed : dx_rows;
-      kernels.rows(n, K, terms.data(), static_cast<Int>(weights), {dblock, K, nullptr, nullptr, 0});
+      T* const dblock = normed ? dnormed.get() : dx_rows;
+      tile_kernels<T>()->rows(n, K, terms.data(), static_cast<Int>(weights), {dblock, K, nullptr, nullptr, 0});
       in.backward(begin, n, r, dblock, nullptr, dx_rows, vector + vectors[1]);
     });
     sums.finish();
@@ -163,7 +161,7 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
     };
     const at::Tensor none;
     variable_list gradients = {dx};
-    for (const auto& part : parts) gradients.push_back(part.w);
+    for (const auto& product : products) gradients.push_back(product.w);
     for (std::size_t i = 0; biased && i < weights; ++i)
       gradients.push_back(part_of(begins[i], begins[i + 1] - begins[i], "bias_type"));
     for (std::size_t i = 0; i < turned.size() && turned[i].width() > 0; ++i)

@@ -3,7 +3,7 @@
 
 #include <ATen/ATen.h>
 
-#include "models/blocks/tiles.inc"
+#include "models/blocks/weight_gradients.inc"
 
 namespace equisweep {
 namespace {
@@ -12,8 +12,6 @@ using Int = std::int64_t;
 
 /// Rows of logits at a time.
 constexpr Int kLogitRows = 64;
-/// Rows of one sum of dhead whose operands stay in the nearest cache.
-constexpr Int kSummedRows = 512;
 
 template <class T>
 LossWithGradients loss_on_tiles(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,

@@ -4,7 +4,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include "models/blocks/tiles.inc"
+#include "models/blocks/weight_gradients.inc"
 
 namespace equisweep {
 namespace {
@@ -61,11 +61,13 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
     const Int D = in.width, F = gate.size(0);
     const Panels<T> gate_panels(gate, false), up_panels(up, false), down_panels(down, false);
     const RowPieces pieces(in.rows);
-    const WeightSums<T> sums(pieces.count, {{dgate, true}, {dup, true}, {ddown, false}});
+    // [D, F] for all three, so that only the narrow x and dy are transposed.
+    const WeightGradients<T> sums(pieces, {D, D}, {F, F, F}, {{dgate, true, 0, 0}, {dup, true, 0, 1}, {ddown, false, 1, 2}});
     const bool plus_x = ctx->saved_data["plus_x"].toBool(), normed = in.scale.defined();
     const at::Tensor dscale = at::zeros({pieces.count, normed ? D : 0}, in.x.options().dtype(at::kFloat));
     const TileKernels<T>& kernels = *tile_kernels<T>();
-    pieces.over_blocks([&](Int piece, Int begin, Int n, bool first) {
+    pieces.over_blocks([&](const RowBlock& block) {
+      const Int begin = block.begin, n = block.rows;
       float r[kBlockRows];
       std::optional<Scratch<T>> spare_x, spare_dy;
       const WholeRows<T> rows = in.block(begin, n, spare_x, r);
@@ -82,19 +84,13 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
       T* const dx_rows = elements<T>(dx) + begin * D;
       T* const dblock = normed ? dnormed.get() : dx_rows;
       kernels.rows(n, D, to_x, 2, {dblock, D, nullptr, nullptr, 0});
-      in.backward(begin, n, r, dblock, plus_x ? dy_rows : nullptr, dx_rows, elements<float>(dscale) + piece * D);
-      // The gradients of the weights: [D, F] for all three, so that only the narrow x and dy are transposed.
-      const Scratch<T> operands(kBlockRows * (D + F));
-      T *const narrow = operands.get(), *const wide = narrow + kBlockRows * D;
-      const auto add = [&](const T* inner, std::size_t part) {
-        kernels.right(inner, F, n, F, kBlockRows, wide);
-        kernels.add(D, F, n, narrow, kBlockRows, wide, kBlockRows, sums.sum(piece, part), !first);
-      };
-      kernels.left(rows.data, rows.stride, n, D, kBlockRows, narrow);
-      add(dg.get(), 0);
-      add(du.get(), 1);
-      kernels.left(dy_rows, D, n, D, kBlockRows, narrow);
-      add(h.get(), 2);
+      in.backward(begin, n, r, dblock, plus_x ? dy_rows : nullptr, dx_rows, elements<float>(dscale) + block.piece * D);
+      sums.left(0, rows.data, rows.stride, block);
+      sums.left(1, dy_rows, D, block);
+      sums.right(0, dg.get(), F, block);
+      sums.right(1, du.get(), F, block);
+      sums.right(2, h.get(), F, block);
+      sums.add(block);
     });
     sums.finish();
     const at::Tensor none, dgain = normed ? dscale.sum(0).to(ctx->saved_data["gain_type"].toScalarType()) : none;

@@ -4,7 +4,7 @@
 
 #if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
 
-#include "models/kernels/amx_tiles.inc"
+#include "core/amx_tiles.inc"
 
 namespace equisweep {
 namespace {
@@ -128,16 +128,6 @@ void pack(const float* b, Int ldb, bool transposed, Int K, Int N, Bf16* panels) 
       }
     }
   }
-}
-
-/// The two halves of a row of 32.
-struct Row32 {
-  __m512 low, high;
-};
-inline Row32 widened(const Bf16* x) {
-  const __m512i both = _mm512_loadu_si512(x);
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_castsi512_si256(both)), 16)),
-          _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(both, 1)), 16))};
 }
 
 void sum_of_products(Int rows, Int N, const TileTerm<Bf16>* terms, Int count, const TileRows<Bf16>& out) {

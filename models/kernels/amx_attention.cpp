@@ -3,7 +3,7 @@
 
 #if defined(__AMX_BF16__) && defined(__AVX512BW__) && defined(__AVX512BF16__)
 
-#include "models/kernels/amx_tiles.inc"
+#include "core/amx_tiles.inc"
 #include "models/kernels/attention_blocks.inc"
 
 namespace equisweep {

@@ -5,7 +5,7 @@
 
 #if defined(__AVX512F__)
 
-#include "models/kernels/avx512.inc"
+#include "core/avx512.inc"
 
 namespace equisweep {
 namespace {
