@@ -12,6 +12,7 @@
 #include "core/atomic_file.h"
 #include "core/database.h"
 #include "core/error.h"
+#include "core/median.h"
 #include "core/scratch_folder.h"
 #include "sweeps/file/spec.h"
 #include "sweeps/plan.h"
@@ -34,12 +35,6 @@ class NoTerminal : public Terminal {
   int height() const override { return 24; }
   void write(std::string_view) override {}
 };
-
-double median_of(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 SweepSpec measurement(const std::string& model, const Packing& packing, int round, int steps) {
   std::string seeds;
@@ -64,7 +59,7 @@ double speed_of(const fs::path& sweep_db) {
     query.bind(1, kWarmUpSteps);
     while (query.executeStep()) seconds[query.getColumn(0).getInt64()].push_back(query.getColumn(1).getDouble());
     double speed = 0;
-    for (const auto& [run, times] : seconds) speed += kBatchTokens / median_of(times);
+    for (const auto& [run, times] : seconds) speed += kBatchTokens / median(times);
     return speed;
   });
 }
@@ -151,7 +146,7 @@ ModelPackings measure_packings(const std::string& model, int cores, int rounds, 
     const auto [low, high] = std::minmax_element(speeds[i].begin(), speeds[i].end());
     result.packings[i].lowest = *low;
     result.packings[i].highest = *high;
-    result.packings[i].tokens_per_second = median_of(speeds[i]);
+    result.packings[i].tokens_per_second = median(speeds[i]);
   }
   return result;
 }

@@ -12,6 +12,7 @@
 #include "analysis/report/escape.h"
 #include "analysis/report/palette.h"
 #include "analysis/statistics/statistics.h"
+#include "core/median.h"
 
 namespace equisweep {
 namespace {
@@ -70,10 +71,10 @@ Ranges ranges_of(const Plot& plot) {
         if (std::isfinite(p.y)) means.push_back(p.y);
       }
     }
-    std::sort(means.begin(), means.end());
     if (means.size() >= 4) {
-      const double median = means[means.size() / 2], limit = median + 4 * (median - means.front());
-      if (limit + 0.1 * (limit - means.front()) < r.y.high && limit > median) r.y.high = limit, r.clipped = true;
+      const double middle = median(means), least = *std::min_element(means.begin(), means.end());
+      const double limit = middle + 4 * (middle - least);
+      if (limit + 0.1 * (limit - least) < r.y.high && limit > middle) r.y.high = limit, r.clipped = true;
     }
   }
   if (plot.level) {

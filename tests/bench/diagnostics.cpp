@@ -26,6 +26,7 @@
 #include <string>
 
 #include "analysis/diagnostics/diagnostics.h"
+#include "core/median.h"
 #include "models/models.h"
 #include "optimizers/optimizer.h"
 #include "optimizers/rules.h"
@@ -46,11 +47,6 @@ double now() {
   return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
 }
 double seconds_since(double start) { return now() - start; }
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 /// Mean of the middle half: what a diagnostic does may differ from time to time, and what the machine does is left out.
 double middle(std::vector<double> values) {

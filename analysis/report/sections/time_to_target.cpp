@@ -8,18 +8,12 @@
 
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
+#include "core/median.h"
 
 namespace equisweep {
 namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
-
-double median(std::vector<double> values) {
-  if (values.empty()) return kNan;
-  std::sort(values.begin(), values.end());
-  const std::size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : values[half - 1] / 2 + values[half] / 2;
-}
 
 // The curve of one run alone; a run without a finite final loss has none.
 MeanCurve curve_of(const ReportData& data, const CellRecord& cell) {
