@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/csv.h"
+
 namespace test_audit_reference {
 
 std::string read(const std::string& path) {
@@ -20,27 +22,13 @@ std::string read(const std::string& path) {
   return text.str();
 }
 
-/// Rows by the names of their columns; fields may stand in quotes.
+/// Rows by the names of their columns.
 std::vector<std::map<std::string, std::string>> csv(const std::string& name) {
-  std::vector<std::vector<std::string>> lines(1, {""});
-  bool quoted = false;
-  for (const char c : read("results/reference/audit/" + name)) {
-    if (c == '"') {
-      quoted = !quoted;
-    } else if (c == ',' && !quoted) {
-      lines.back().emplace_back();
-    } else if (c == '\n' && !quoted) {
-      lines.push_back({""});
-    } else {
-      lines.back().back() += c;
-    }
-  }
-  lines.pop_back();
+  const auto lines = equisweep::testing::parse_csv(read("results/reference/audit/" + name), "\n");
   std::vector<std::map<std::string, std::string>> rows;
   for (std::size_t i = 1; i < lines.size(); ++i) {
-    EXPECT_EQ(lines[i].size(), lines[0].size()) << name << " line " << i + 1;
     auto& row = rows.emplace_back();
-    for (std::size_t c = 0; c < std::min(lines[i].size(), lines[0].size()); ++c) row[lines[0][c]] = lines[i][c];
+    for (std::size_t c = 0; c < lines[i].size(); ++c) row[lines[0][c]] = lines[i][c];
   }
   EXPECT_FALSE(rows.empty()) << name;
   return rows;
