@@ -1,5 +1,5 @@
 #pragma once
-// The product with the head, the cross entropy and its gradients on the tile registers of the CPU (AMX).
+// The product with the head, the cross entropy and its gradients on packed products; see tile_linear.h.
 //
 // Shapes: N tokens, D width, V vocabulary.
 
@@ -13,8 +13,9 @@ struct LossWithGradients {
   at::Tensor dhead_VD;    ///< of the mean, fp32
 };
 
-/// cross_entropy() without softcap for bf16 hidden [N, D] and an fp32 head [V, D], where tile_linear_serves(hidden, head).
-/// Logits are rounded to bf16 and leave the cache only as the operand of dhead's product, `chunk` tokens at a time.
+/// cross_entropy() without softcap for hidden [N, D] and an fp32 head [V, D], where tile_linear_serves(hidden, head).
+/// Logits are rounded to the dtype of hidden and leave the cache only as the operand of dhead's product, `chunk` tokens at a
+/// time.
 LossWithGradients tile_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
                                      bool with_gradient, std::int64_t chunk);
 

@@ -1,5 +1,5 @@
 #pragma once
-// The gated feed-forward block on the tile registers of the CPU (AMX), in bf16 with fp32 weights.
+// The gated feed-forward block on packed products; see tile_linear.h.
 
 #include <ATen/core/Tensor.h>
 
