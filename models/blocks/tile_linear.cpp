@@ -111,12 +111,11 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
     std::vector<typename WeightGradients<T>::Product> products;
     std::vector<Int> widths;
     for (std::size_t i = 0; i < weights; ++i) {
-      products.push_back({at::empty_like(saved[4 + i]), turn_x, turn_x ? 0 : i, turn_x ? i : 0});
+      products.push_back({at::empty_like(saved[4 + i]), turn_x, 0, i});
       widths.push_back(begins[i + 1] - begins[i]);
     }
     const RowPieces pieces(in.rows);
-    const WeightGradients<T> sums(pieces, turn_x ? std::vector<Int>{K} : widths, turn_x ? widths : std::vector<Int>{K},
-                                  products);
+    const WeightGradients<T> sums(pieces, {K}, widths, turn_x, products);
     // Of the biases, of the gain before the products, of the gains behind them.
     std::vector<Int> vectors = {0, biased ? all : 0};
     vectors.push_back(vectors.back() + (normed ? K : 0));
@@ -132,7 +131,8 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
       const Scratch<T> dnormed(normed ? n * K : 0);
       float* const vector = elements<float>(vector_sums) + block.piece * vectors.back();
       const WholeRows<T> rows = in.block(begin, n, spare_x, r);
-      turn_x ? sums.left(0, rows.data, rows.stride, block) : sums.right(0, rows.data, rows.stride, block);
+      const auto operands = sums.operands(block);
+      operands.hold(0, rows.data, rows.stride);
       for (std::size_t i = 0; i < weights; ++i) {
         const Int N = dproducts[i].size(-1);
         if (i < turned.size()) {
@@ -145,10 +145,9 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
         const T* const dy = elements<const T>(dproducts[i]) + begin * N;
         const WholeRows<T> whole = whole_rows(dy, N, n, N, spare[i]);
         terms[i] = {whole.data, whole.stride, panels[i].get(), N};
-        turn_x ? sums.right(i, dy, N, block) : sums.left(i, dy, N, block);
+        operands.pass(i, dy, N);
         if (biased) row_kernels<T>().add_rows(dy, n, N, vector + begins[i]);
       }
-      sums.add(block);
       T* const dx_rows = elements<T>(dx) + begin * K;
       T* const dblock = normed ? dnormed.get() : dx_rows;
       tile_kernels<T>()->rows(n, K, terms.data(), static_cast<Int>(weights), {dblock, K, nullptr, nullptr, 0});

@@ -62,7 +62,8 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
     const Panels<T> gate_panels(gate, false), up_panels(up, false), down_panels(down, false);
     const RowPieces pieces(in.rows);
     // [D, F] for all three, so that only the narrow x and dy are transposed.
-    const WeightGradients<T> sums(pieces, {D, D}, {F, F, F}, {{dgate, true, 0, 0}, {dup, true, 0, 1}, {ddown, false, 1, 2}});
+    const WeightGradients<T> sums(pieces, {D, D}, {F, F, F}, true,
+                                  {{dgate, true, 0, 0}, {dup, true, 0, 1}, {ddown, false, 1, 2}});
     const bool plus_x = ctx->saved_data["plus_x"].toBool(), normed = in.scale.defined();
     const at::Tensor dscale = at::zeros({pieces.count, normed ? D : 0}, in.x.options().dtype(at::kFloat));
     const TileKernels<T>& kernels = *tile_kernels<T>();
@@ -85,12 +86,12 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
       T* const dblock = normed ? dnormed.get() : dx_rows;
       kernels.rows(n, D, to_x, 2, {dblock, D, nullptr, nullptr, 0});
       in.backward(begin, n, r, dblock, plus_x ? dy_rows : nullptr, dx_rows, elements<float>(dscale) + block.piece * D);
-      sums.left(0, rows.data, rows.stride, block);
-      sums.left(1, dy_rows, D, block);
-      sums.right(0, dg.get(), F, block);
-      sums.right(1, du.get(), F, block);
-      sums.right(2, h.get(), F, block);
-      sums.add(block);
+      const auto operands = sums.operands(block);
+      operands.hold(0, rows.data, rows.stride);
+      operands.hold(1, dy_rows, D);
+      operands.pass(0, dg.get(), F);
+      operands.pass(1, du.get(), F);
+      operands.pass(2, h.get(), F);
     });
     sums.finish();
     const at::Tensor none, dgain = normed ? dscale.sum(0).to(ctx->saved_data["gain_type"].toScalarType()) : none;
