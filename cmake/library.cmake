@@ -1,5 +1,5 @@
 # One library a folder. Its files come in two kinds: SOURCES use tensors, PLAIN files do not, and each kind shares a
-# precompiled header, because on two cores the build is mostly the parsing of LibTorch and of nlohmann/json.
+# precompiled header, because else most of the build is the parsing of LibTorch and of nlohmann/json.
 
 # torch/torch.h would cost 6 to 16 s a file even when precompiled. So would less: templates that precompiled headers leave pending
 # are instantiated in every file, 2 s of them for torch/csrc/autograd/custom_function.h, which the few files that need it include.

@@ -63,8 +63,8 @@ std::string AttemptWatch::why() const {
   return "";
 }
 
-Verdict judge(RunState recorded, const std::string& message, const WorkerExit& exit, StopReason reason,
-              const std::string& why) {
+AttemptVerdict judge(RunState recorded, const std::string& message, const WorkerExit& exit, StopReason reason,
+                     const std::string& why) {
   const bool stopped = reason != StopReason::none;
   if (is_result(recorded)) {
     // The final row is the last word; that the process then stumbled is worth knowing, but takes nothing back.

@@ -61,7 +61,7 @@ class AttemptWatch {
 };
 
 /// What has become of an attempt.
-struct Verdict {
+struct AttemptVerdict {
   RunState state;
   std::string message;
 };
@@ -71,7 +71,7 @@ struct Verdict {
 /// otherwise the reason for which it was stopped counts, then its final row, then how the process ended: SIGKILL that nobody
 /// here sent is lost (the system took it, most often for want of memory), SIGTERM and its like preempted, any other end
 /// failed.
-Verdict judge(RunState recorded, const std::string& message, const WorkerExit& exit, StopReason reason,
-              const std::string& why);
+AttemptVerdict judge(RunState recorded, const std::string& message, const WorkerExit& exit, StopReason reason,
+                     const std::string& why);
 
 }  // namespace equisweep

@@ -78,8 +78,8 @@ std::int64_t JobBook::begin(const Job& job) {
   return attempt;
 }
 
-Verdict JobBook::end(const Job& job, std::int64_t attempt, const WorkerExit& exit, const AttemptWatch& watch) {
-  Verdict verdict{RunState::failed, ""};
+AttemptVerdict JobBook::end(const Job& job, std::int64_t attempt, const WorkerExit& exit, const AttemptWatch& watch) {
+  AttemptVerdict verdict{RunState::failed, ""};
   try {
     ingest(job);
     // A larger number: somebody ran the job by hand meanwhile, and his attempt is the newest.

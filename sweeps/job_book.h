@@ -43,7 +43,7 @@ class JobBook {
   std::int64_t begin(const Job& job);
 
   /// Takes in what the attempt has left, and records what has become of it.
-  Verdict end(const Job& job, std::int64_t attempt, const WorkerExit& exit, const AttemptWatch& watch);
+  AttemptVerdict end(const Job& job, std::int64_t attempt, const WorkerExit& exit, const AttemptWatch& watch);
 
   /// Records a state; false where a newer attempt owns the job.
   bool set(const std::string& id, RunState state, const std::string& message);

@@ -204,7 +204,7 @@ class Supervisor {
   }
 
   /// What follows from the end of an attempt: a result, another attempt, or nothing more.
-  void settle(WorkerId worker, const Running& r, const Verdict& verdict) {
+  void settle(WorkerId worker, const Running& r, const AttemptVerdict& verdict) {
     if (!retry(worker, r, verdict)) {
       failed_ = failed_ || is_failure(verdict.state);
       table_.ended(worker, verdict.state, verdict.message, now());
@@ -213,7 +213,7 @@ class Supervisor {
     if (r.reached == 0 && r.watch.reason() == StopReason::none && is_failure(verdict.state)) blame(r, verdict);
   }
 
-  bool retry(WorkerId worker, const Running& r, const Verdict& verdict) {
+  bool retry(WorkerId worker, const Running& r, const AttemptVerdict& verdict) {
     if (stage_ != Interrupt::none || book_.attempt(r.job->id) != r.attempt) return false;
     const auto delay = retries_.next(r.job->id, verdict.state, r.reached);
     if (!delay) return false;
@@ -223,7 +223,7 @@ class Supervisor {
     return true;
   }
 
-  void blame(const Running& r, const Verdict& verdict) {
+  void blame(const Running& r, const AttemptVerdict& verdict) {
     const auto [taken_out, jobs] = slots_.failed_at_start(r.device, r.job->id);
     if (taken_out) {
       table_.say(fmt::format(
@@ -267,7 +267,7 @@ class Supervisor {
   /// Killed, and still there: a process in the kernel's hands. Its slot is not given to anybody, its attempt is over.
   void give_up(WorkerId worker, Running& r) {
     r.given_up = true;
-    const Verdict verdict{RunState::lost, r.watch.why() + "; killed, but its process is still there"};
+    const AttemptVerdict verdict{RunState::lost, r.watch.why() + "; killed, but its process is still there"};
     book_.set(r.job->id, verdict.state, verdict.message, r.attempt);
     settle(worker, r, verdict);
   }

@@ -23,5 +23,14 @@ template <class T>
 const TileKernels<T>* tile_kernels();
 template <class T>
 const TileAttentionKernels<T>* tile_attention();
+// Said here, so that no file uses the general one, which there is not.
+template <>
+const TileKernels<Bf16>* tile_kernels();
+template <>
+const TileKernels<float>* tile_kernels();
+template <>
+const TileAttentionKernels<Bf16>* tile_attention();
+template <>
+const TileAttentionKernels<float>* tile_attention();
 
 }  // namespace equisweep

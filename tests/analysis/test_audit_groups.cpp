@@ -55,7 +55,7 @@ TEST(AuditGroups, OrthogonalToTheLastBitAndAFunctionOfTheSeed) {
     const Eigen::MatrixXd q = to_eigen(generator.draw(1));
     ASSERT_EQ(q.rows(), kSize);
     // The entries themselves are rounded to 2^-53 of their size, and a sum of 24 products of them cannot be closer.
-    EXPECT_LT((q * q.transpose() - Eigen::MatrixXd::Identity(kSize, kSize)).cwiseAbs().maxCoeff(), 6 * 0x1p-53);
+    EXPECT_LT((q.lazyProduct(q.transpose()) - Eigen::MatrixXd::Identity(kSize, kSize)).cwiseAbs().maxCoeff(), 6 * 0x1p-53);
     EXPECT_EQ((q.array().abs() == 1).count() == kSize && (q.array() == 0).count() == kSize * (kSize - 1),
               generator.monomial);
     EXPECT_TRUE(at::equal(generator.draw(1), generator.draw(1)));
@@ -83,7 +83,8 @@ TEST(AuditGroups, ActIsTheProductWithBothSidesAndThePermutedBatch) {
   const at::Tensor x = normal({3, 5, 4}, 4), y = act(g, x);
   for (std::int64_t e = 0; e < 3; ++e) {
     const std::int64_t source = g.batch[e].argmax().item<std::int64_t>();
-    const Eigen::MatrixXd expected = to_eigen(g.left) * to_eigen(x[source]) * to_eigen(g.right).transpose();
+    const Eigen::MatrixXd left = to_eigen(g.left).lazyProduct(to_eigen(x[source]));
+    const Eigen::MatrixXd expected = left.lazyProduct(to_eigen(g.right).transpose());
     EXPECT_LT((to_eigen(y[e]) - expected).cwiseAbs().maxCoeff(), 1e-14);
   }
   EXPECT_THROW(act({normal({4, 4}, 1), {}, {}}, x), c10::Error);

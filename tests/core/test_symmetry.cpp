@@ -25,6 +25,12 @@ Eigen::MatrixXd to_eigen(const at::Tensor& matrix) {
   return Eigen::Map<const RowMajor>(m.const_data_ptr<double>(), m.size(0), m.size(1));
 }
 
+// Entry by entry: these are small, and Eigen's blocked product takes 5 s to compile.
+template <class A, class B>
+Eigen::MatrixXd product(const A& a, const B& b) {
+  return a.lazyProduct(b);
+}
+
 double distance_to_identity(const Eigen::MatrixXd& m) { return (m - Eigen::MatrixXd::Identity(m.rows(), m.cols())).norm(); }
 
 at::Tensor normal(at::IntArrayRef shape, std::uint64_t seed) {
@@ -48,7 +54,7 @@ TEST(Symmetry, RandomMatricesAreOrthogonal) {
     for (const std::int64_t n : {1, 2, 5, 40}) {
       const auto q = to_eigen(random_matrix(group, n, 7));
       ASSERT_EQ(q.rows(), n);
-      EXPECT_LT(distance_to_identity(q * q.transpose()), 1e-13 * static_cast<double>(n)) << name_of(group);
+      EXPECT_LT(distance_to_identity(product(q, q.transpose())), 1e-13 * static_cast<double>(n)) << name_of(group);
     }
   }
 }
@@ -106,7 +112,7 @@ TEST(Symmetry, OrthogonalMatricesAreHaar) {
     squares += q.cwiseAbs2();
     fourths += q.cwiseAbs2().cwiseAbs2();
     trace_squares += q.trace() * q.trace();
-    determinants += q.determinant();
+    determinants += Eigen::Matrix3d(q).determinant();
   }
   const double error = 5 / std::sqrt(kDraws);  // five deviations of a mean of numbers with variance <= 1
   EXPECT_LT((sum / kDraws).cwiseAbs().maxCoeff(), error * std::sqrt(1.0 / n));
@@ -126,7 +132,8 @@ TEST(Symmetry, ActIsLeftTimesXTimesRightTransposed) {
       ASSERT_EQ(y.sizes(), x.sizes());
       for (std::int64_t i = 0; i < 2; ++i) {
         for (std::int64_t j = 0; j < 3; ++j) {
-          const Eigen::MatrixXd expected = to_eigen(g.left) * to_eigen(x[i][j]) * to_eigen(g.right).transpose();
+          const Eigen::MatrixXd expected =
+              product(product(to_eigen(g.left), to_eigen(x[i][j])), to_eigen(g.right).transpose());
           EXPECT_LT((to_eigen(y[i][j]) - expected).norm(), 1e-13);
         }
       }
@@ -167,7 +174,7 @@ TEST(Symmetry, IntegersCanBePermuted) {
   const auto x = at::arange(16, at::kLong).reshape({8, 2});
   const auto y = act(g, x);
   EXPECT_EQ(y.scalar_type(), at::kLong);
-  EXPECT_EQ(to_eigen(y), to_eigen(g.left) * to_eigen(x));
+  EXPECT_EQ(to_eigen(y), product(to_eigen(g.left), to_eigen(x)));
 }
 
 // Computed in double and rounded once, so the result is the nearest number of its dtype.
@@ -176,7 +183,7 @@ TEST(Symmetry, RotationsRoundOnce) {
   for (const auto dtype : {at::kFloat, at::kBFloat16}) {
     const auto x = normal({6, 9}, 5).to(dtype);
     const auto y = act(g, x);
-    const Eigen::MatrixXd expected = to_eigen(g.left) * to_eigen(x) * to_eigen(g.right).transpose();
+    const Eigen::MatrixXd expected = product(product(to_eigen(g.left), to_eigen(x)), to_eigen(g.right).transpose());
     const double unit = dtype == at::kFloat ? 0x1p-24 : 0x1p-8;  // half a step, relative
     EXPECT_EQ(y.scalar_type(), dtype);
     EXPECT_TRUE(((to_eigen(y) - expected).array().abs() <= 1.001 * unit * expected.array().abs() + 1e-14).all()) << dtype;

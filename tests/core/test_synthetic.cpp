@@ -10,6 +10,7 @@
 
 #include "core/data/synthetic.h"
 #include "core/error.h"
+#include "tests/support/oracle.h"
 
 namespace equisweep {
 namespace test_synthetic {
@@ -40,9 +41,11 @@ TEST_P(Synthetic, EntropiesAreThoseOfTheTransitionMatrix) {
     EXPECT_LT((p.rowwise().sum().array() - 1).abs().maxCoeff(), 1e-12);
     EXPECT_GT(p.minCoeff(), 0);  // so it is ergodic, and pi is the only solution
 
-    Eigen::MatrixXd equations(n + 1, n);
+    Eigen::Matrix<double, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> equations(n + 1, n);
     equations << p.transpose() - Eigen::MatrixXd::Identity(n, n), Eigen::RowVectorXd::Ones(n);
-    const Eigen::VectorXd pi = equations.colPivHouseholderQr().solve(Eigen::VectorXd::Unit(n + 1, n));
+    const Eigen::VectorXd right = Eigen::VectorXd::Unit(n + 1, n);
+    Eigen::VectorXd pi(n);
+    testing::oracle::least_squares(equations.data(), n + 1, n, right.data(), pi.data());
     for (Eigen::Index x = 0; x < n; ++x) EXPECT_NEAR(chain.stationary(x), pi(x), 1e-12);
 
     EXPECT_NEAR(chain.unigram_entropy(), -(pi.array() * pi.array().log()).sum(), 1e-10);

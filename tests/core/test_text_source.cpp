@@ -87,7 +87,7 @@ TEST(Utf8, ValidPrefix) {
       {"x\xff", 1},
       {"\xf0\x9f\x98", 0},
   };
-  for (const auto& [text, expected] : cases) EXPECT_EQ(valid_utf8_prefix(text), expected) << testing::PrintToString(text);
+  for (const auto& [text, expected] : cases) EXPECT_EQ(valid_utf8_prefix(text), expected) << ::testing::PrintToString(text);
 }
 
 TEST(TextSource, PlainTextComesBackInBlocksThatEndAtLines) {

@@ -19,6 +19,11 @@ double largest_singular_value(const double* x, std::int64_t m, std::int64_t n) {
   return Eigen::JacobiSVD<Eigen::MatrixXd>(matrix).singularValues()(0);
 }
 
+void least_squares(const double* a, std::int64_t m, std::int64_t n, const double* b, double* x) {
+  const Eigen::MatrixXd matrix = Eigen::Map<const Eigen::MatrixXd>(a, n, m).transpose();
+  Eigen::Map<Eigen::VectorXd>(x, n) = matrix.colPivHouseholderQr().solve(Eigen::Map<const Eigen::VectorXd>(b, m));
+}
+
 void orthonormal_columns(const double* x, std::int64_t m, std::int64_t k, double* q) {
   const Eigen::MatrixXd matrix = Eigen::Map<const Eigen::MatrixXd>(x, k, m).transpose();
   const Eigen::MatrixXd basis =

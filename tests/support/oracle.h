@@ -14,6 +14,9 @@ void map_singular_values(const double* x, std::int64_t m, std::int64_t n, const 
 
 double largest_singular_value(const double* x, std::int64_t m, std::int64_t n);
 
+/// x = the least-squares solution of a x = b; a is m x n, row-major, of rank n.
+void least_squares(const double* a, std::int64_t m, std::int64_t n, const double* b, double* x);
+
 /// q = an orthonormal basis of the columns of x; both m x k, row-major, k <= m.
 void orthonormal_columns(const double* x, std::int64_t m, std::int64_t k, double* q);
 

@@ -50,7 +50,7 @@ TEST(Attempt, VerdictOnEveryEnd) {
       {RunState::diverged, "m", ok, StopReason::cancelled, "diverged: m"},
   };
   for (const Case& c : cases) {
-    const Verdict v = judge(c.recorded, c.message, c.exit, c.reason, "why");
+    const AttemptVerdict v = judge(c.recorded, c.message, c.exit, c.reason, "why");
     EXPECT_EQ(std::string(name_of(v.state)) + ": " + v.message, c.verdict);
   }
 }
