@@ -39,9 +39,11 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
     const auto weights = static_cast<std::size_t>(count), after = weights + static_cast<std::size_t>(biased);
     std::vector<Panels<T>> panels;
     std::vector<Turned> turned(heads.cos.defined() ? 2 : 0);
+    Int widest = in.width;
     variable_list biases, saved = {in.x, in.scale, heads.cos, heads.sin}, products, ys;
     for (std::size_t i = 0; i < weights; ++i) {
       const Int N = parameters[i].size(0);
+      widest = std::max(widest, N);
       saved.push_back(parameters[i].contiguous());
       panels.emplace_back(saved.back(), true);
       products.push_back(at::empty(shape_with(x, N), x.options()));
@@ -54,7 +56,7 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
       }
       ys[i] = at::empty({x.size(0), x.size(1), N / heads.C, heads.C}, x.options());
     }
-    over_row_blocks(in.rows, [&](Int begin, Int n) {
+    over_row_blocks(in.rows, block_rows<T>(widest), [&](Int begin, Int n) {
       float r[kBlockRows];
       std::optional<Scratch<T>> spare;
       const WholeRows<T> rows = in.block(begin, n, spare, r);
@@ -122,7 +124,7 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
     for (const auto& t : turned) vectors.push_back(vectors.back() + t.width());
     const at::Tensor vector_sums = at::zeros({pieces.count, vectors.back()}, in.x.options().dtype(at::kFloat));
     const at::Tensor dx = at::empty(in.x.sizes(), in.x.options());
-    pieces.over_blocks([&](const RowBlock& block) {
+    pieces.over_blocks(block_rows<T>(std::max(K, all)), [&](const RowBlock& block) {
       const Int begin = block.begin, n = block.rows;
       float r[kBlockRows];
       std::optional<Scratch<T>> spare_x;

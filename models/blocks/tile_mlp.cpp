@@ -28,7 +28,7 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
     const at::Tensor g = at::empty({in.rows, F}, x.options()), u = at::empty_like(g), y = at::empty(x.sizes(), x.options());
     const Panels<T> gate_panels(gate, true), up_panels(up, true), down_panels(down, true);
     const TileKernels<T>& kernels = *tile_kernels<T>();
-    over_row_blocks(in.rows, [&](Int begin, Int n) {
+    over_row_blocks(in.rows, block_rows<T>(F), [&](Int begin, Int n) {
       float r[kBlockRows];
       std::optional<Scratch<T>> spare;
       const WholeRows<T> rows = in.block(begin, n, spare, r);
@@ -67,7 +67,7 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
     const bool plus_x = ctx->saved_data["plus_x"].toBool(), normed = in.scale.defined();
     const at::Tensor dscale = at::zeros({pieces.count, normed ? D : 0}, in.x.options().dtype(at::kFloat));
     const TileKernels<T>& kernels = *tile_kernels<T>();
-    pieces.over_blocks([&](const RowBlock& block) {
+    pieces.over_blocks(block_rows<T>(F), [&](const RowBlock& block) {
       const Int begin = block.begin, n = block.rows;
       float r[kBlockRows];
       std::optional<Scratch<T>> spare_x, spare_dy;

@@ -25,7 +25,7 @@ Eigen::MatrixXd to_eigen(const at::Tensor& matrix) {
   return Eigen::Map<const RowMajor>(m.const_data_ptr<double>(), m.size(0), m.size(1));
 }
 
-// Entry by entry: these are small, and Eigen's blocked product takes 5 s to compile.
+// Entry by entry: these are small, and Eigen's blocked product takes long to compile.
 template <class A, class B>
 Eigen::MatrixXd product(const A& a, const B& b) {
   return a.lazyProduct(b);
