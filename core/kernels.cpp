@@ -1,6 +1,7 @@
 #include "core/kernels.h"
 
 #include <ATen/Version.h>
+#include <ATen/cpu/Utils.h>
 
 #include <atomic>
 #include <string>
@@ -23,6 +24,11 @@ InstructionSet instruction_set() {
                                   : InstructionSet::any;
   }();
   return best;
+}
+
+bool has_tile_registers() {
+  static const bool there = instruction_set() == InstructionSet::avx512 && at::cpu::init_amx();
+  return there;
 }
 
 }  // namespace equisweep

@@ -22,6 +22,10 @@ enum class InstructionSet { any, avx2, avx512 };
 /// ATen's choice for this machine, which ATEN_CPU_CAPABILITY can lower.
 InstructionSet instruction_set();
 
+/// Whether this machine has AMX tile registers, and instruction_set() does not forbid them; the first call asks the system
+/// for their use.
+bool has_tile_registers();
+
 /// The best of three tables of loops for this machine; null where this program was built without.
 template <class Table>
 const Table& best_loops(const Table* any, const Table* avx2, const Table* avx512) {

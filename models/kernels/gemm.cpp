@@ -1,7 +1,6 @@
 #include "models/kernels/gemm.h"
 
 #include <ATen/ATen.h>
-#include <ATen/cpu/Utils.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,6 +8,7 @@
 #include <type_traits>
 
 #include "core/blas.inc"
+#include "core/kernels.h"
 
 namespace equisweep {
 namespace {
@@ -32,16 +32,6 @@ T* thread_scratch(int slot, Int count) {
   return static_cast<T*>(memory[slot].get());
 }
 
-bool machine_has_avx512() {
-  static const bool yes = at::get_cpu_capability() == "AVX512";
-  return yes;
-}
-
-bool machine_has_amx() {
-  static const bool yes = machine_has_avx512() && at::cpu::init_amx();
-  return yes;
-}
-
 const float* widened(int slot, Int rows, Int columns, const Bf16* x, Int stride) {
   float* y = thread_scratch<float>(slot, rows * columns);
   for (Int i = 0; i < rows; ++i) row_kernels<Bf16>().widen(x + i * stride, y + i * columns, columns);
@@ -52,19 +42,19 @@ const float* widened(int slot, Int rows, Int columns, const Bf16* x, Int stride)
 
 template <>
 const TileKernels<Bf16>* tile_kernels() {
-  return machine_has_amx() ? amx_tile_kernels() : nullptr;
+  return has_tile_registers() ? amx_tile_kernels() : nullptr;
 }
 template <>
 const TileKernels<float>* tile_kernels() {
-  return machine_has_avx512() ? avx512_tile_kernels() : nullptr;
+  return instruction_set() == InstructionSet::avx512 ? avx512_tile_kernels() : nullptr;
 }
 template <>
 const TileAttentionKernels<Bf16>* tile_attention() {
-  return machine_has_amx() ? amx_attention_kernels() : nullptr;
+  return has_tile_registers() ? amx_attention_kernels() : nullptr;
 }
 template <>
 const TileAttentionKernels<float>* tile_attention() {
-  return machine_has_avx512() ? avx512_attention_kernels() : nullptr;
+  return instruction_set() == InstructionSet::avx512 ? avx512_attention_kernels() : nullptr;
 }
 
 template <class T, class C>
@@ -88,7 +78,7 @@ void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* 
       c16 = c;
     else
       c32 = c;
-    if (const AmxKernels* const amx = machine_has_amx() ? amx_kernels() : nullptr) {
+    if (const AmxKernels* const amx = has_tile_registers() ? amx_kernels() : nullptr) {
       const AmxProduct product{transpose_a, transpose_b, M, N, K, a, lda, b, ldb, c32, c16, ldc, add};
       return amx->multiply(product, thread_scratch<char>(0, amx->scratch_bytes(product)));
     }

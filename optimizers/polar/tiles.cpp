@@ -9,7 +9,6 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <ATen/cpu/Utils.h>
 
 #include <algorithm>
 
@@ -22,11 +21,6 @@ namespace equisweep {
 namespace {
 
 using Int = std::int64_t;
-
-const AmxQuintic* quintic_of_this_machine() {
-  static const bool there = instruction_set() == InstructionSet::avx512 && at::cpu::init_amx();
-  return there ? amx_quintic() : nullptr;
-}
 
 constexpr Int to_32(Int n) { return (n + 31) / 32 * 32; }
 
@@ -134,7 +128,7 @@ class TileIteration {
 
 std::optional<at::Tensor> iterate_on_tiles(const at::Tensor& y, std::span<const Quintic> steps) {
   constexpr Int kLargestSide = 512;  // of the shorter one: beyond it, G and P leave the second cache
-  const AmxQuintic* const amx = quintic_of_this_machine();
+  const AmxQuintic* const amx = has_tile_registers() ? amx_quintic() : nullptr;
   if (!amx || !y.is_cpu() || y.scalar_type() != at::kBFloat16 || y.numel() == 0 ||
       std::min(y.size(1), y.size(2)) > kLargestSide)
     return std::nullopt;
