@@ -164,13 +164,13 @@ void left_operand(const Bf16* x, Int stride, Int rows, Int M, Int depth, Bf16* o
 }
 
 void right_operand(const Bf16* y, Int stride, Int rows, Int N, Int depth, Bf16* out) {
-  for (Int k = 0; k < round_up(rows, 32); k += 2) {
-    for (Int n = 0; n < N; n += 32) {
-      const __m512i first = load_row(y + n, stride, k, rows), second = load_row(y + n, stride, k + 1, rows);
-      _mm512_storeu_si512(out + n * depth + k * 16, even_pairs(first, second));
-      _mm512_storeu_si512(out + (n + 16) * depth + k * 16, odd_pairs(first, second));
-    }
-  }
+  for (Int some = 0; some < rows; some += 32)  // rows at a time: the columns lie far apart
+    for (Int n = 0; n < N; n += 32)
+      for (Int k = some; k < some + 32; k += 2) {
+        const __m512i first = load_row(y + n, stride, k, rows), second = load_row(y + n, stride, k + 1, rows);
+        _mm512_storeu_si512(out + n * depth + k * 16, even_pairs(first, second));
+        _mm512_storeu_si512(out + (n + 16) * depth + k * 16, odd_pairs(first, second));
+      }
 }
 
 void add_product(Int M, Int N, Int rows, const Bf16* left, Int left_depth, const Bf16* right, Int right_depth, float* c,

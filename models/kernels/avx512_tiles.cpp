@@ -10,21 +10,6 @@
 namespace equisweep {
 namespace {
 
-void pack(const float* b, Int ldb, bool transposed, Int K, Int N, float* panels) {
-  for (Int n = 0; n < N; n += 32, panels += 32 * K) {
-    if (transposed) {
-      for (Int k = 0; k < K; k += 16)
-        for (Int half = 0; half < 32; half += 16)
-          transpose_16(b + (n + half) * ldb + k, ldb, 16, panels + 32 * k + half, 32);
-    } else {
-      for (Int k = 0; k < K; ++k) {
-        _mm512_storeu_ps(panels + 32 * k, _mm512_loadu_ps(b + k * ldb + n));
-        _mm512_storeu_ps(panels + 32 * k + 16, _mm512_loadu_ps(b + k * ldb + n + 16));
-      }
-    }
-  }
-}
-
 void sum_of_products(Int rows, Int N, const TileTerm<float>* terms, Int count, const TileRows<float>& out) {
   for (Int n = 0; n < N; n += 32) {
     __m512 bias_low = _mm512_setzero_ps(), bias_high = _mm512_setzero_ps();
@@ -57,9 +42,10 @@ void sum_of_products(Int rows, Int N, const TileTerm<float>* terms, Int count, c
 
 /// Pieces of 16 columns: the rows of a piece lie one behind the other.
 void operand(const float* x, Int stride, Int rows, Int M, Int depth, float* out) {
-  for (Int k = 0; k < round_up(rows, 32); ++k)
+  for (Int some = 0; some < rows; some += 32)  // rows at a time: the pieces lie far apart
     for (Int m = 0; m < M; m += 16)
-      _mm512_storeu_ps(out + m * depth + 16 * k, k < rows ? _mm512_loadu_ps(x + k * stride + m) : _mm512_setzero_ps());
+      for (Int k = some; k < some + 32; ++k)
+        _mm512_storeu_ps(out + m * depth + 16 * k, k < rows ? _mm512_loadu_ps(x + k * stride + m) : _mm512_setzero_ps());
 }
 
 void add_product(Int M, Int N, Int rows, const float* left, Int left_depth, const float* right, Int right_depth, float* c,
@@ -95,7 +81,7 @@ void finish(const float* c, Int count, Int distance, bool transposed, float* w, 
   }
 }
 
-constexpr TileKernels<float> kTileKernels = {pack, sum_of_products, operand, operand, add_product, finish};
+constexpr TileKernels<float> kTileKernels = {pack_panels, sum_of_products, operand, operand, add_product, finish};
 
 }  // namespace
 

@@ -1,9 +1,13 @@
 // The quintics of polynomial.cpp and gram.cpp in fp32 and fp64 on the CPU, matrix by matrix on one thread each, or piece by
 // piece where there are fewer matrices than threads. Every Gram matrix and every polynomial of it is symmetric: of a product
-// that is known to be, only the blocks up to the diagonal are computed, 5/8 of the flops from k = 256 up.
+// that is known to be, only the blocks up to the diagonal are computed.
 //
 //   on X:     5 ((2 l/k + 2) s + 2 l/k) k^3 flops for five steps on k x l, s the share of the blocks
 //   by Gram:  (4 l/k + 4 s l/k + 28 s) k^3, with one restart after two steps
+//
+// In fp32 on a machine with AVX-512, matrices of which both sides are multiples of 32 are multiplied by kernels of our own,
+// in blocks of 32 (kernels/packed_products.h): MKL multiplies matrices as small as these at half of its rate. Everything
+// else goes to the BLAS in blocks of 64, s = 5/8 from k = 256 up.
 //
 // Pieces depend on the shape alone, and so does the order of sums.
 
@@ -13,7 +17,9 @@
 #include <algorithm>
 
 #include "core/blas.inc"
+#include "core/kernels.h"
 #include "optimizers/kernels/loops.h"
+#include "optimizers/kernels/packed_products.h"
 #include "optimizers/kernels/streams.inc"
 #include "optimizers/polar/methods.h"
 
@@ -48,7 +54,8 @@ class Shape {
   const bool tall;
 
   Int pieces() const { return pieces_; }
-  Int begin(Int piece) const { return l * piece / pieces_; }
+  /// A multiple of 32, but for the end.
+  Int begin(Int piece) const { return piece == pieces_ ? l : l * piece / pieces_ / 32 * 32; }
   bool alone() const { return alone_; }
   template <class F>
   void each_piece(const F& f) const {
@@ -66,6 +73,14 @@ class Shape {
   bool alone_;
 };
 
+/// The kernels for matrices of this shape; null where the BLAS serves them.
+template <class T>
+const PackedProducts<T>* packed_products(const Shape& shape) {
+  constexpr Int kLargestSide = 512;  // of the shorter one: beyond it panels leave the first cache, and the BLAS is as fast
+  if (shape.k % 32 != 0 || shape.l % 32 != 0 || shape.k > kLargestSide) return nullptr;
+  return instruction_set() == InstructionSet::avx512 ? packed_products_avx512<T>() : nullptr;
+}
+
 /// One matrix and what is derived from it.
 template <class T>
 class Iteration {
@@ -73,8 +88,10 @@ class Iteration {
   explicit Iteration(const Shape& shape)
       : shape_(shape),
         k_(shape.k),
-        block_(k_ >= 128 ? 64 : k_),
+        packed_(packed_products<T>(shape)),
+        block_(block_size()),
         loops_(step_loops<T>()),
+        panels_(packed_ ? (shape.alone() ? shape.pieces() : 1) * k_ * std::max(k_, kChunk) : 0),
         sums_(shape.pieces() > 1 ? shape.pieces() * k_ * k_ : 0),
         r_(k_ * k_),
         s_(k_ * k_),
@@ -127,12 +144,32 @@ class Iteration {
   }
 
  private:
+  Int block_size() const {
+    if (packed_) return 32;
+    return k_ < 128 ? k_ : 64;
+  }
   void add_to_diagonal(T* x, T value) {
     for (Int i = 0; i < k_; ++i) x[i * k_ + i] += value;
   }
 
+  /// Scratch memory of the thread that does `piece`.
+  T* panels(Int piece) const { return panels_.data() + (shape_.alone() ? piece * k_ * std::max(k_, kChunk) : 0); }
+
+  /// f(row, end) for each block of rows; short products up to the diagonal and long ones take turns.
+  template <class F>
+  void each_block(const F& f) const {
+    const Int blocks = (k_ + block_ - 1) / block_;
+    at::parallel_for(0, blocks, shape_.alone() ? 1 : blocks, [&](Int first, Int last) {
+      for (Int i = first; i < last; ++i) {
+        const Int row = (i % 2 == 0 ? i / 2 : blocks - 1 - i / 2) * block_;
+        f(row, std::min(k_, row + block_));
+      }
+    });
+  }
+
   /// The blocks above the diagonal from those below.
   void mirror(T* x) const {
+    if (packed_) return packed_->mirror(x, k_);
     constexpr Int kTile = 16;
     for (Int row = block_; row < k_; row += block_)
       for (Int i = row; i < std::min(k_, row + block_); i += kTile)
@@ -143,29 +180,40 @@ class Iteration {
 
   /// C = A B for symmetric A and B that commute.
   void symmetric(const T* a, const T* b, T* c) const {
+    if (packed_) packed_->pack(b, k_, false, k_, k_, panels(0));
+    each_block([&](Int row, Int end) {
+      if (packed_) return packed_->multiply(a + row * k_, k_, panels(0), end - row, end, k_, c + row * k_, k_);
+      multiply_into<T>(end - row, end, k_, {a + row * k_, k_}, {b, k_}, 0, c + row * k_, k_);
+    });
+    mirror(c);
+  }
+
+  /// The blocks up to the diagonal of what a piece of Y adds to R.
+  void gram_of_piece(const T* y, Int piece, T* to) const {
+    const Int first = shape_.begin(piece), length = shape_.begin(piece + 1) - first;
+    if (packed_) {
+      for (Int done = 0; done < length; done += kChunk) {
+        const Int some = std::min(kChunk, length - done), at = first + done;
+        packed_->pack(y + (shape_.tall ? at * k_ : at), shape_.tall ? k_ : shape_.l, !shape_.tall, some, k_, panels(piece));
+        packed_->gram(panels(piece), some, k_, done > 0, to);
+      }
+      return;
+    }
     for (Int row = 0; row < k_; row += block_) {
       const Int end = std::min(k_, row + block_);
-      multiply_into<T>(end - row, end, k_, {a + row * k_, k_}, {b, k_}, 0, c + row * k_, k_);
+      if (shape_.tall)
+        multiply_into<T>(end - row, end, length, {y + first * k_ + row, k_, true}, {y + first * k_, k_}, 0, to + row * k_,
+                         k_);
+      else
+        multiply_into<T>(end - row, end, length, {y + row * shape_.l + first, shape_.l}, {y + first, shape_.l, true}, 0,
+                         to + row * k_, k_);
     }
-    mirror(c);
   }
 
   /// R = Y Y^T or Y^T Y, whichever is small.
   void gram(const T* y, T* r) {
     const Int pieces = shape_.pieces();
-    shape_.each_piece([&](Int piece) {
-      T* to = pieces > 1 ? sums_.data() + piece * k_ * k_ : r;
-      const Int first = shape_.begin(piece), length = shape_.begin(piece + 1) - first;
-      for (Int row = 0; row < k_; row += block_) {
-        const Int end = std::min(k_, row + block_);
-        if (shape_.tall)
-          multiply_into<T>(end - row, end, length, {y + first * k_ + row, k_, true}, {y + first * k_, k_}, 0, to + row * k_,
-                           k_);
-        else
-          multiply_into<T>(end - row, end, length, {y + row * shape_.l + first, shape_.l}, {y + first, shape_.l, true}, 0,
-                           to + row * k_, k_);
-      }
-    });
+    shape_.each_piece([&](Int piece) { gram_of_piece(y, piece, pieces > 1 ? sums_.data() + piece * k_ * k_ : r); });
     if (pieces > 1) {  // what lies above the diagonal blocks is not set, and not read
       for (Int row = 0; row < k_; row += block_)
         for (Int i = row; i < std::min(k_, row + block_); ++i) {
@@ -182,6 +230,18 @@ class Iteration {
   void apply(const T* p, const T* y, T* next) const {
     shape_.each_piece([&](Int piece) {
       const Int first = shape_.begin(piece), length = shape_.begin(piece + 1) - first, l = shape_.l;
+      if (packed_) {
+        if (shape_.tall) {
+          packed_->pack(p, k_, false, k_, k_, panels(piece));
+          return packed_->multiply(y + first * k_, k_, panels(piece), length, k_, k_, next + first * k_, k_);
+        }
+        for (Int done = 0; done < length; done += kChunk) {
+          const Int some = std::min(kChunk, length - done), at = first + done;
+          packed_->pack(y + at, l, false, k_, some, panels(piece));
+          packed_->multiply(p, k_, panels(piece), k_, some, k_, next + at, l);
+        }
+        return;
+      }
       if (shape_.tall)
         multiply_into<T>(length, k_, k_, {y + first * k_, k_}, {p, k_}, 0, next + first * k_, k_);
       else
@@ -189,10 +249,14 @@ class Iteration {
     });
   }
 
+  static constexpr Int kChunk = 256;  ///< columns or rows of Y in panels at a time
+
   const Shape& shape_;
-  Int k_, block_;
+  Int k_;
+  const PackedProducts<T>* packed_;
+  Int block_;
   const StepLoops<T>& loops_;
-  Buffer<T> sums_, r_, s_, p_, q_, t_;
+  Buffer<T> panels_, sums_, r_, s_, p_, q_, t_;
 };
 
 template <class T>
