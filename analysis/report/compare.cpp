@@ -33,8 +33,7 @@ StackResult result_of(const ReportData& data, const Arm& arm, const Arm* baselin
     result.why = "no run of the baseline has ended with a finite loss";
   } else {
     result.comparison = compare_points(losses, base, intervals);
-    const std::vector<std::vector<double>> samples = {values(losses), values(base)};
-    result.detectable = smallest_detectable_difference(pooled_sd(samples), result.comparison.difference.n);
+    result.detectable = smallest_detectable_difference(result.comparison);
     if (!base_curve.points.empty()) {
       const double target = base_curve.points.back().loss;
       result.reached = first_reach(mean_curve(data, arm.chosen()), target);

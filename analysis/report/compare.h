@@ -62,7 +62,7 @@ struct StackResult {
   Interval loss = {};             ///< final validation loss over the finite seeds of the chosen point
   Comparison comparison = {};     ///< stack minus baseline
   double adjusted_p = 1;          ///< Holm over every stack and model of the report; NaN where there is no test
-  double detectable = 0;          ///< smallest detectable difference
+  double detectable = 0;          ///< smallest detectable difference of this test alone, before Holm's correction
   Outcome outcome = Outcome::no_claim;
   std::string why = {};                                        ///< of no_claim
   std::optional<Reached> reached = {}, baseline_reached = {};  ///< the baseline's final loss

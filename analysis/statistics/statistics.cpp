@@ -1,19 +1,22 @@
 #include "analysis/statistics/statistics.h"
 
 #include <algorithm>
+#include <boost/math/distributions/non_central_t.hpp>
 #include <boost/math/distributions/students_t.hpp>
+#include <boost/math/tools/roots.hpp>
 #include <cassert>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 
 namespace equisweep {
 namespace {
 
+/// Samples without any spread say nothing about chance, so a difference between them has no t.
 double t_statistic(double difference, double standard_error) {
   if (standard_error > 0) return difference / standard_error;
-  if (std::isnan(standard_error)) return kNan;
-  return difference == 0 ? 0 : std::copysign(kInfinity, difference);
+  return standard_error == 0 && difference == 0 ? 0 : kNan;
 }
 
 }  // namespace
@@ -44,6 +47,10 @@ std::optional<double> Comparison::printable_p() const {
   return p;
 }
 
+double Comparison::standard_error() const {
+  return paired ? difference.sd / std::sqrt(static_cast<double>(difference.n)) : difference.sd;
+}
+
 Comparison paired_difference(std::span<const double> first, std::span<const double> second, double alpha) {
   assert(first.size() == second.size());
   std::vector<double> differences(first.size());
@@ -51,7 +58,7 @@ Comparison paired_difference(std::span<const double> first, std::span<const doub
   Comparison result{.difference = interval_of(differences, alpha), .paired = true};
   const double n = static_cast<double>(differences.size());
   result.df = n - 1;
-  result.t = t_statistic(result.difference.mean, result.difference.sd / std::sqrt(n));
+  result.t = t_statistic(result.difference.mean, result.standard_error());
   result.p = two_sided_p(result.t, result.df);
   return result;
 }
@@ -72,22 +79,19 @@ Comparison welch_difference(std::span<const double> first, std::span<const doubl
   return result;
 }
 
-double pooled_sd(std::span<const std::vector<double>> samples) {
-  double squares = 0, freedom = 0;
-  for (const std::vector<double>& sample : samples) {
-    if (sample.size() < 2) continue;
-    const double sd = interval_of(sample).sd, df = static_cast<double>(sample.size() - 1);
-    squares += df * sd * sd;
-    freedom += df;
-  }
-  return freedom > 0 ? std::sqrt(squares / freedom) : kNan;
-}
-
-double smallest_detectable_difference(double sd, std::size_t n, double alpha, double power) {
-  if (std::isnan(sd)) return kNan;
-  if (n < 2) return kInfinity;
-  const double df = 2 * static_cast<double>(n) - 2;
-  return (student_quantile(1 - alpha / 2, df) + student_quantile(power, df)) * sd * std::sqrt(2 / static_cast<double>(n));
+double smallest_detectable_difference(const Comparison& comparison, double alpha, double power) {
+  const double df = comparison.df, standard_error = comparison.standard_error();
+  if (!(df > 0) || !std::isfinite(df) || !std::isfinite(standard_error)) return kNan;
+  const double critical = student_quantile(1 - alpha / 2, df);
+  const auto lacking = [&](double noncentrality) {
+    return power - boost::math::cdf(boost::math::complement(boost::math::non_central_t(df, noncentrality), critical));
+  };
+  double most = critical;  // where the power is about one half
+  while (lacking(most) > 0) most *= 2;
+  std::uintmax_t iterations = 100;
+  const auto [low, high] =
+      boost::math::tools::toms748_solve(lacking, 0.0, most, boost::math::tools::eps_tolerance<double>(40), iterations);
+  return std::midpoint(low, high) * standard_error;
 }
 
 std::vector<double> holm(std::span<const double> p) {

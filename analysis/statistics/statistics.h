@@ -48,11 +48,12 @@ Interval interval_of(std::span<const double> values, double alpha = kAlpha);
 struct Comparison {
   Interval difference;  ///< first minus second; sd of the pairs, or of the difference itself (Welch)
   bool paired = false;
-  double t = 0;  ///< difference / standard error; NaN where there is no sd
+  double t = 0;  ///< difference / standard error; NaN where there is no sd, or it is zero and the difference is not
   double df = 0;
-  double p = 1;  ///< two-sided, NaN where there is no sd. Print printable_p() instead
+  double p = 1;  ///< two-sided, NaN where t is. Print printable_p() instead
   /// p, or nothing where it rests on fewer than 3 seeds a side.
   std::optional<double> printable_p() const;
+  double standard_error() const;  ///< of the difference; NaN where there is no sd
 };
 
 /// Paired: the i-th of `first` belongs to the i-th of `second` (same seed). n pairs, df = n - 1.
@@ -62,13 +63,11 @@ Comparison paired_difference(std::span<const double> first, std::span<const doub
 /// n.
 Comparison welch_difference(std::span<const double> first, std::span<const double> second, double alpha = kAlpha);
 
-/// sqrt(sum (n_i - 1) s_i^2 / sum (n_i - 1)); NaN if no sample has two values.
-double pooled_sd(std::span<const std::vector<double>> samples);
-
-/// The difference that two groups of n with standard deviation `sd` show at level alpha with probability `power`:
-///   (t(1 - alpha/2; 2n - 2) + t(power; 2n - 2)) sd sqrt(2 / n).
-/// Pairs by seed can only need less where the seeds' effects are alike. Infinite for n < 2, NaN for an unknown sd.
-double smallest_detectable_difference(double sd, std::size_t n, double alpha = kAlpha, double power = kPower);
+/// The true difference d that the test of `comparison`, alone at level alpha, finds in its direction with probability
+/// `power`: P(T > t(1 - alpha/2; df)) = power for a noncentral t variable T with the comparison's df and noncentrality
+/// d / standard error. A correction for several tests makes it larger. NaN where there is no test. Source: Johnson & Welch,
+/// Biometrika 31 (1940).
+double smallest_detectable_difference(const Comparison& comparison, double alpha = kAlpha, double power = kPower);
 
 /// Holm's step-down adjustment: sorted ascending, p_(i) becomes max_{j <= i} min(1, (m - j + 1) p_(j)), in the order given.
 /// A NaN stays NaN and does not count in m. Source: Holm, Scand. J. Statist. 6 (1979).

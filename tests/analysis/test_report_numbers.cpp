@@ -77,8 +77,8 @@ TEST_F(Report, ComparesTheBestLearningRatesBySeed) {
   EXPECT_NEAR(good.comparison.difference.half_width, t975 / 30, 1e-10);
   EXPECT_NEAR(good.comparison.t, -14, 1e-9);
   EXPECT_NEAR(good.adjusted_p, 2 * (1 - 14 / std::sqrt(198.0)), 1e-9);
-  // Variances 0.04 and 0.13/3, pooled 1/24; sqrt(1/24 * 2/3) = 1/6; t(0.975; 4) + t(0.8; 4).
-  EXPECT_NEAR(good.detectable, (2.7764451051977987 + 0.9409645771) / 6, 1e-9);
+  EXPECT_NEAR(good.detectable / smallest_detectable_difference({.difference = {.n = 3, .sd = 1}, .df = 2}), 1.0 / 30, 1e-12)
+      << "in units of the standard error";
   EXPECT_EQ(good.outcome, Outcome::better);
   // From 5 at step 100 to 11.2/3 at step 200: 4.2 after 0.8 / (19/15) of the way.
   ASSERT_TRUE(good.reached && good.baseline_reached);
@@ -102,7 +102,8 @@ TEST_F(Report, VerdictInWords) {
       "On m, the base baseline at its best learning rate (lr_scale 1) ended at 4.2000 ± 0.4968 nats per token (n = 3). good "
       "ended 0.4667 nats per token lower (95% interval 0.3232 to 0.6101, paired by seed, n = 3, p = 0.01 after Holm's "
       "correction), and reached the baseline's final loss in 82% of its steps and 163% of its training time. same is not "
-      "distinguishable from the baseline at n = 3: difference +0.0333 ± 0.2868 (smallest detectable 0.6557, p = 0.67 after "
+      "distinguishable from the baseline at n = 3: difference +0.0333 ± 0.2868 (smallest detectable 0.3769 by this test "
+      "alone, p = 0.67 after "
       "Holm's correction). Best at the edge of the learning rates that were tried, and so perhaps not fully tuned: base, "
       "good.\n\n"
       "The lowest mean loss, 3.7333 (good on m), is 1.267 nats below the unigram entropy of the corpus, 5.000. 1 of 15 runs "

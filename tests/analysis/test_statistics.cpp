@@ -83,23 +83,56 @@ TEST(Comparison, NoPValueBelowThreeSeeds) {
   }
 }
 
-TEST(Comparison, EqualDifferencesHaveNoDoubt) {
-  EXPECT_EQ(paired_difference(std::vector<double>{2, 3, 4}, std::vector<double>{1, 2, 3}).p, 0);
+// Seeds that do not differ at all are copies of one: no spread is no measure of chance.
+TEST(Comparison, DifferencesWithoutSpreadHaveNoTest) {
+  EXPECT_TRUE(std::isnan(paired_difference(std::vector<double>{2, 3, 4}, std::vector<double>{1, 2, 3}).p));
+  EXPECT_TRUE(std::isnan(welch_difference(std::vector<double>{2, 2, 2}, std::vector<double>{1, 1, 1}).p));
   EXPECT_EQ(paired_difference(std::vector<double>{1, 2, 3}, std::vector<double>{1, 2, 3}).p, 1);
+  EXPECT_EQ(paired_difference(std::vector<double>{1, 2, 3}, std::vector<double>{1, 2, 3}).t, 0);
 }
 
-TEST(PooledSd, WeighsByDegreesOfFreedom) {
-  // sd^2 = 1 with 2 degrees, 4 with 1 degree ({1, 1 + 2 sqrt 2}): (2 * 1 + 1 * 4) / 3 = 2
-  const std::vector<std::vector<double>> samples = {{1, 2, 3}, {1, 1 + 2 * std::numbers::sqrt2}, {7}};
-  EXPECT_NEAR(pooled_sd(samples), std::numbers::sqrt2, 1e-12);
-  EXPECT_TRUE(std::isnan(pooled_sd(std::vector<std::vector<double>>{{1}, {2}})));
+TEST(Comparison, TheStandardErrorIsThatOfT) {
+  const Comparison pairs = paired_difference(kDrug2, kDrug1), groups = welch_difference(kDrug2, kDrug1);
+  EXPECT_NEAR(pairs.difference.mean / pairs.standard_error(), pairs.t, 1e-12);
+  EXPECT_NEAR(groups.difference.mean / groups.standard_error(), groups.t, 1e-12);
 }
 
-TEST(SmallestDetectableDifference, HandComputed) {
-  // n = 2: df = 2; t(0.975; 2) = 4.302652729749462, t(0.8; 2) = 0.6 sqrt(2 / 0.64) = 1.0606601717798212
-  EXPECT_NEAR(smallest_detectable_difference(0.01, 2), 0.01 * (4.302652729749462 + 1.0606601717798212), 1e-12);
-  EXPECT_EQ(smallest_detectable_difference(0.01, 1), kInfinity);
-  EXPECT_TRUE(std::isnan(smallest_detectable_difference(kNan, 3)));
+double normal_cdf(double z) { return std::erfc(-z / std::numbers::sqrt2) / 2; }
+
+/// P(T > critical) of the noncentral t by its definition, T = (Z + ncp) / sqrt(V / df): the mean of 1 - Phi(critical s -
+/// ncp) over the density of s = sqrt(V / df), by Simpson's rule.
+double noncentral_tail(double critical, double df, double ncp) {
+  const double log_scale = std::numbers::ln2 + df / 2 * std::log(df / 2) - std::lgamma(df / 2), end = 12;
+  constexpr int kIntervals = 20'000;
+  double sum = 0;
+  for (int i = 0; i <= kIntervals; ++i) {
+    const double s = end * i / kIntervals;
+    const double density = s > 0 ? std::exp(log_scale + (df - 1) * std::log(s) - df * s * s / 2) : 0;
+    const double weight = i == 0 || i == kIntervals ? 1 : i % 2 == 1 ? 4 : 2;
+    sum += weight * density * normal_cdf(ncp - critical * s);
+  }
+  return sum * end / kIntervals / 3;
+}
+
+TEST(SmallestDetectableDifference, IsFoundWithItsPower) {
+  for (const double df : {2.0, 4.0, 7.5, 30.0}) {
+    for (const double power : {0.5, 0.8, 0.95}) {
+      const Comparison groups{.difference = {.n = 3, .sd = 0.01}, .df = df};
+      const double found = smallest_detectable_difference(groups, 0.05, power);
+      EXPECT_NEAR(noncentral_tail(student_quantile(0.975, df), df, found / 0.01), power, 1e-6) << df << " " << power;
+    }
+  }
+}
+
+TEST(SmallestDetectableDifference, CountsThePairsAndKnowsWhereThereIsNoTest) {
+  const Comparison pairs{.difference = {.n = 4, .sd = 0.02}, .paired = true, .df = 3};
+  const Comparison groups{.difference = {.n = 4, .sd = 0.01}, .df = 3};  // the same standard error
+  EXPECT_DOUBLE_EQ(smallest_detectable_difference(pairs), smallest_detectable_difference(groups));
+  for (const double df : {0.0, kNan, kInfinity})
+    EXPECT_TRUE(std::isnan(smallest_detectable_difference({.difference = {.n = 3, .sd = 0.01}, .df = df})));
+  for (const double sd : {kNan, kInfinity})
+    EXPECT_TRUE(std::isnan(smallest_detectable_difference({.difference = {.n = 3, .sd = sd}, .df = 2})));
+  EXPECT_TRUE(std::isnan(smallest_detectable_difference(paired_difference(std::vector<double>{1}, std::vector<double>{2}))));
 }
 
 TEST(Holm, WorkedExample) {

@@ -64,8 +64,11 @@ Content method_section(const SectionInput& input) {
           " Differences: stack minus baseline, paired by seed where seeds are shared, else Welch's t.",
       "Several comparisons: p-values are adjusted by Holm's step-down method over all stacks and models of this report; a "
       "difference is called better or worse where the adjusted p is below 0.05.",
-      "Smallest detectable difference: (t(0.975; 2n − 2) + t(0.8; 2n − 2)) · s · √(2/n), with s pooled over the two stacks: "
-      "what two groups of n show with 80% power.",
+      "Smallest detectable difference: the true difference δ that the test of its row finds with 80% power, alone at a "
+      "level "
+      "of 0.05 and before Holm's correction: P(T > t(0.975; df)) = 0.8 for a noncentral t variable T with noncentrality "
+      "δ / se. In pairs df = n − 1 and se = sd of the differences / √n, else those of Welch's test. For the smallest of m "
+      "p-values Holm asks for a level of 0.05 / m, which takes a larger difference.",
       "Speed-up: the baseline's steps, tokens or seconds to its own final loss, divided by the stack's to the same loss, on "
       "the mean validation curves, linear between evaluations. Seconds are training time on the machine that ran the job; "
       "they compare stacks only where the jobs had the machine to themselves alike.",
