@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "analysis/export/formats.h"
+#include "core/document.h"
 
 namespace equisweep {
 namespace {

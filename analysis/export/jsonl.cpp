@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "analysis/export/formats.h"
+#include "core/document.h"
 
 namespace equisweep {
 namespace {

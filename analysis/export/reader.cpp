@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <nlohmann/json.hpp>
 
 #include "core/database.h"
 #include "core/error.h"
@@ -15,8 +14,6 @@
 
 namespace equisweep {
 namespace {
-
-constexpr int kDeepest = 64;
 
 std::string quoted_name(const std::string& name) { return '"' + name + '"'; }  // a name of our schema: no quote is in it
 
@@ -88,19 +85,6 @@ class RowReader {
 
 bool is_measured(const TableInfo& table) {
   return !table.view && table.name != "events" && table.has("run") && table.has("attempt") && table.has("step");
-}
-
-std::optional<nlohmann::json> document_of(std::string_view text) {
-  bool deep = false;
-  auto value = nlohmann::json::parse(
-      text.begin(), text.end(),
-      [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-        deep = deep || depth > kDeepest;
-        return !deep;
-      },
-      /*allow_exceptions=*/false);
-  if (deep || value.is_discarded()) return std::nullopt;
-  return value;
 }
 
 SweepReader::SweepReader(const std::filesystem::path& sweep_db) : file_(sweep_db), db_(open_read_only(sweep_db)) {

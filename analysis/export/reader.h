@@ -5,8 +5,6 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -70,8 +68,5 @@ class SweepReader {
 
 /// Whether `table` has a row a step, of which an attempt that was superseded may have written some.
 bool is_measured(const TableInfo& table);
-
-/// The document in `text`, or nothing where it is no JSON or nested more than 64 deep.
-std::optional<nlohmann::json> document_of(std::string_view text);
 
 }  // namespace equisweep

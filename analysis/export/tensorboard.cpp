@@ -10,6 +10,7 @@
 #include "analysis/export/formats.h"
 #include "analysis/report/escape.h"
 #include "core/database.h"
+#include "core/document.h"
 #include "core/error.h"
 #include "core/run_state.h"
 

@@ -2,6 +2,8 @@
 
 #include <SQLiteCpp/SQLiteCpp.h>
 
+#include "core/document.h"
+
 namespace equisweep {
 namespace {
 
@@ -27,8 +29,7 @@ std::vector<AttemptRecord> attempts_of(const ReportData& data, const RunRecord& 
                     .device = query.getColumn(5).getString(),
                     .peak_rss_bytes = whole(query.getColumn(6)),
                     .state_bytes = whole(query.getColumn(7)),
-                    .environment = nlohmann::json::parse(query.getColumn(8).getString(), nullptr, false)};
-    if (!a.environment.is_object()) a.environment = nlohmann::json::object();
+                    .environment = object_of(query.getColumn(8).getString())};
     out.push_back(std::move(a));
   }
   return out;

@@ -11,15 +11,12 @@
 
 #include "analysis/report/join.h"
 #include "analysis/statistics/statistics.h"
+#include "core/database.h"
+#include "core/document.h"
 #include "core/error.h"
 
 namespace equisweep {
 namespace {
-
-nlohmann::json object_of(const std::string& text) {
-  nlohmann::json value = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  return value.is_object() ? value : nlohmann::json::object();
-}
 
 double real(const SQLite::Column& column) { return column.isNull() ? kNan : column.getDouble(); }
 
@@ -207,7 +204,7 @@ ReportData::ReportData(const ReportSource& source) {
       sweeps.push_back(std::move(record));
       loaded.push_back(std::move(sweep));
     } catch (const SQLite::Exception& error) {
-      throw DatabaseError(file.string(), error.what());
+      throw_database_error(file, error);
     }
   }
   Joined all = join_sweeps(std::move(loaded), source.mix, source.baseline);

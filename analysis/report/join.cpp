@@ -12,6 +12,7 @@
 #include "analysis/report/escape.h"
 #include "analysis/report/facts.h"
 #include "analysis/report/format.h"
+#include "core/document.h"
 #include "core/error.h"
 
 namespace equisweep {
@@ -35,11 +36,11 @@ ValuesByPath conditions_of(const RunRecord& run) {
 // may be off in the last digit), and no value where the stack has an axis.
 nlohmann::json definition_of(const LoadedCell& cell, const RunRecord& run) {
   nlohmann::json stack = run.config.contains("stack") ? run.config["stack"] : nlohmann::json::object();
-  const nlohmann::json axes = nlohmann::json::parse(cell.axes, nullptr, false);
+  const nlohmann::json axes = object_of(cell.axes);
   for (auto& [entry, options] : stack.items()) {
     if (!options.is_object()) continue;
     for (auto& [key, value] : options.items()) {
-      if (axes.is_object() && axes.contains(entry + "." + key)) {
+      if (axes.contains(entry + "." + key)) {
         value = "one of its own axes";
       } else if (key == "lr" && value.is_number() && cell.lr_scale > 0) {
         value = nlohmann::json::parse(fmt::format("{:.12e}", value.get<double>() / cell.lr_scale));

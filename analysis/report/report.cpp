@@ -17,6 +17,7 @@
 #include "analysis/report/section.h"
 #include "analysis/report/writers.h"
 #include "core/data/sha256.h"
+#include "core/document.h"
 #include "core/error.h"
 #include "core/scratch_folder.h"
 
@@ -115,8 +116,8 @@ void add_figures(std::map<std::string, DrawnFigure> drawn, Document& document, F
 std::set<std::string> listed_before(const fs::path& out) {
   std::set<std::string> names;
   if (!fs::is_regular_file(out / "manifest.json")) return names;
-  const auto manifest = nlohmann::json::parse(read(out / "manifest.json"), nullptr, false);
-  if (!manifest.is_object() || !manifest.contains("files") || !manifest["files"].is_object()) return names;
+  const nlohmann::json manifest = object_of(read(out / "manifest.json"));
+  if (!manifest.contains("files") || !manifest["files"].is_object()) return names;
   for (const auto& [name, unused] : manifest["files"].items()) {
     if (name == "index.html" || name == "report.md" ||
         (name.find("..") == std::string::npos && (name.starts_with("tables/") || name.starts_with("figures/"))))

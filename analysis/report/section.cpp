@@ -8,6 +8,7 @@
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
 #include "analysis/report/trials.h"
+#include "core/document.h"
 
 namespace equisweep {
 
@@ -71,11 +72,9 @@ std::string learning_rates(const RunRecord& run) {
 
 std::string point_name(const LrPoint& point) {
   std::string out = "lr_scale " + significant(point.lr_scale, 6);
-  const nlohmann::json axes = nlohmann::json::parse(point.axes, nullptr, false);
-  if (axes.is_object()) {
-    for (const auto& [path, value] : axes.items())
-      out += fmt::format(", {} {}", path, value.is_string() ? value.get<std::string>() : value.dump());
-  }
+  const nlohmann::json axes = object_of(point.axes);
+  for (const auto& [path, value] : axes.items())
+    out += fmt::format(", {} {}", path, value.is_string() ? value.get<std::string>() : value.dump());
   return out;
 }
 

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/document.h"
+
 namespace equisweep {
 namespace {
 
@@ -164,9 +166,7 @@ std::optional<Trials> trials_of(const Arm& arm) {
   if (arm.points.size() > kMostTrials) return std::nullopt;
   Trials trials;
   for (const LrPoint& point : arm.points) {
-    nlohmann::json axes = nlohmann::json::parse(point.axes, nullptr, false);
-    if (!axes.is_object()) axes = nlohmann::json::object();
-    trials.push_back({.lr_scale = point.lr_scale, .axes = std::move(axes), .mean = point.mean});
+    trials.push_back({.lr_scale = point.lr_scale, .axes = object_of(point.axes), .mean = point.mean});
     if (rates_of(trials.back()).size() > kMostRates) return std::nullopt;
   }
   return trials;
@@ -205,9 +205,9 @@ std::int64_t rounds_of_growth(const ReportData& data) {
       return found == sweep.meta.end() ? std::string() : found->second;
     };
     std::int64_t rounds = extend_in(text("file"));
-    const nlohmann::json set = nlohmann::json::parse(text("set"), nullptr, false);
-    if (set.is_array()) {
-      for (const nlohmann::json& one : set) {
+    const auto set = document_of(text("set"));
+    if (set && set->is_array()) {
+      for (const nlohmann::json& one : *set) {
         if (!one.is_string()) continue;
         const auto& setting = one.get_ref<const std::string&>();
         if (setting.starts_with("tune") && setting.find("extend") != std::string::npos) rounds = extend_in(setting);

@@ -11,6 +11,7 @@
 #include "analysis/report/facts.h"
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
+#include "core/document.h"
 
 namespace equisweep {
 namespace {
@@ -95,8 +96,7 @@ Content method_section(const SectionInput& input) {
       if (const std::string device = attempts.getColumn(0).getString(); !device.empty())
         environment["device"].insert(device);
       environment["threads per job"].insert(fmt::format("{}", attempts.getColumn(1).getInt64()));
-      const nlohmann::json value = nlohmann::json::parse(attempts.getColumn(2).getString(), nullptr, false);
-      if (value.is_object()) gather(value, "", environment);
+      gather(object_of(attempts.getColumn(2).getString()), "", environment);
     }
   }
   if (!corpora.empty()) content.emplace_back(facts_table("corpus", "The data.", corpora));

@@ -1,0 +1,46 @@
+// Databases that no equisweep wrote, or that are damaged: a report of what can be read, or an error that says which file it
+// is and what to do; never the end of the process.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+
+#include "analysis/report/report.h"
+#include "core/error.h"
+#include "tests/analysis/report_tables.h"
+
+namespace equisweep {
+namespace test_report_damage {
+
+class DamagedReport : public SweepFolder {};
+
+std::string nested(const std::string& open, const std::string& inner, const std::string& close) {
+  std::string out;
+  for (int i = 0; i < 200'000; ++i) out += open;
+  out += inner;
+  for (int i = 0; i < 200'000; ++i) out += close;
+  return out;
+}
+
+TEST_F(DamagedReport, TextsOfAnyDepthAreNoDocuments) {
+  const std::string arrays = R"({"data":)" + nested("[", "", "]") + "}", objects = nested(R"({"a":)", "1", "}");
+  const testing::FixtureSweep sweep = testing::realistic_sweep(1);
+  for (const std::string& deep : {arrays, objects}) {
+    for (const char* place : {"UPDATE runs SET config = '{}'", "UPDATE runs SET corpus = '{}'",
+                              "UPDATE cells SET axes = '{}'", "UPDATE attempts SET environment = '{}'",
+                              "INSERT INTO meta VALUES ('report', '{}')", "INSERT INTO meta VALUES ('set', '{}')"}) {
+      SCOPED_TRACE(place);
+      std::string sql = place;
+      sql.replace(sql.find("{}"), 2, deep);
+      const auto db = database(sweep, sql);
+      write_report(db, folder_ / "report", {.figures = false});
+      std::ifstream page(folder_ / "report" / "index.html");
+      EXPECT_NE(std::string(std::istreambuf_iterator<char>(page), {}).find("runs have a result"), std::string::npos);
+      EXPECT_FALSE(report_objections(db).empty());
+      EXPECT_FALSE(report_summary(db).empty());
+    }
+  }
+}
+
+}  // namespace test_report_damage
+}  // namespace equisweep
