@@ -11,11 +11,15 @@
 namespace equisweep {
 namespace {
 
-/// No dimension of a model that can be built comes near this; products of two still fit in 64 bits.
-constexpr double kMaxDimension = 1 << 30;
+// Beyond every model that has been trained, and so small that a model at all of them at once has fewer than 2^58 weights:
+// their number, and their bytes with gradient and states, fit in 64 bits. Each layer is an object of its own as soon as a
+// sweep file is read, so their number also bounds what reading a file may cost.
+constexpr double kMaxLayers = 4096, kMaxHeads = 4096, kMaxHeadDim = 4096, kMaxExperts = 4096;
+constexpr double kMaxWidth = 1 << 16, kMaxFf = 1 << 18, kMaxExpertFf = 1 << 16, kMaxVocabulary = 1 << 24;
+constexpr double kMaxWindow = 1 << 30;
 
-Field dimension(const char* name, const char* doc) {
-  return {.name = name, .kind = FieldKind::integer, .default_json = "", .doc = doc, .min = 1, .max = kMaxDimension};
+Field dimension(const char* name, double max, const char* doc) {
+  return {.name = name, .kind = FieldKind::integer, .default_json = "", .doc = doc, .min = 1, .max = max};
 }
 
 Field positive(const char* name, double value, const char* doc) {
@@ -27,17 +31,35 @@ Field positive(const char* name, double value, const char* doc) {
           .above_min = true};
 }
 
+/// A number that names no layer would change nothing, unseen.
+void check_global_layers(const nlohmann::json& config) {
+  if (!config.contains("global_layers")) return;
+  const auto layers = config.at("layers").get<std::int64_t>();
+  std::vector<bool> named(static_cast<std::size_t>(layers));
+  for (const nlohmann::json& entry : config.at("global_layers")) {
+    const double layer = entry.get<double>();
+    const bool there = layer >= 0 && layer < static_cast<double>(layers) && layer == std::floor(layer);
+    if (there && !named[static_cast<std::size_t>(layer)]) {
+      named[static_cast<std::size_t>(layer)] = true;
+      continue;
+    }
+    throw UsageError(fmt::format("model {}: global_layers names layer {}{}; allowed: each once, of 0 to {}",
+                                 config.at("architecture").get<std::string>(), layer,
+                                 there ? " twice" : ", which there is not", layers - 1));
+  }
+}
+
 }  // namespace
 
 namespace field {
 
-Field vocab() { return dimension("vocab", "tokens in the vocabulary"); }
-Field d() { return dimension("d", "width of the residual stream"); }
-Field layers() { return dimension("layers", "transformer blocks"); }
-Field heads() { return dimension("heads", "query heads"); }
-Field kv_heads() { return dimension("kv_heads", "key/value heads; divides heads"); }
-Field head_dim() { return dimension("head_dim", "width of a head; even"); }
-Field ff() { return dimension("ff", "intermediate width of the MLP"); }
+Field vocab() { return dimension("vocab", kMaxVocabulary, "tokens in the vocabulary"); }
+Field d() { return dimension("d", kMaxWidth, "width of the residual stream"); }
+Field layers() { return dimension("layers", kMaxLayers, "transformer blocks"); }
+Field heads() { return dimension("heads", kMaxHeads, "query heads"); }
+Field kv_heads() { return dimension("kv_heads", kMaxHeads, "key/value heads; divides heads"); }
+Field head_dim() { return dimension("head_dim", kMaxHeadDim, "width of a head; even"); }
+Field ff() { return dimension("ff", kMaxFf, "intermediate width of the MLP"); }
 Field rope_base(double value) { return positive("rope_base", value, "base of the rotary frequencies"); }
 Field norm_eps(double value) { return positive("norm_eps", value, "epsilon of RMSNorm, inside the root"); }
 
@@ -47,7 +69,7 @@ Field window() {
           .default_json = "0",
           .doc = "keys that a query of a sliding layer sees, its own included; 0: every layer is global",
           .min = 0,
-          .max = kMaxDimension};
+          .max = kMaxWindow};
 }
 
 Field global_every(std::int64_t value) {
@@ -56,7 +78,7 @@ Field global_every(std::int64_t value) {
           .default_json = fmt::format("{}", value),
           .doc = "every n-th layer is global, the others slide",
           .min = 1,
-          .max = kMaxDimension};
+          .max = kMaxLayers};
 }
 
 Field global_layers() {
@@ -65,7 +87,7 @@ Field global_layers() {
           .default_json = "null",
           .doc = "the global layers, counted from 0, where they follow no such rule",
           .min = 0,
-          .max = kMaxDimension};
+          .max = kMaxLayers - 1};
 }
 
 Field softcap() {
@@ -77,9 +99,9 @@ Field softcap() {
           .above_min = true};
 }
 
-Field experts() { return dimension("experts", "experts of a layer"); }
-Field top_k() { return dimension("top_k", "experts that a token is sent to"); }
-Field expert_ff() { return dimension("expert_ff", "intermediate width of an expert"); }
+Field experts() { return dimension("experts", kMaxExperts, "experts of a layer"); }
+Field top_k() { return dimension("top_k", kMaxExperts, "experts that a token is sent to"); }
+Field expert_ff() { return dimension("expert_ff", kMaxExpertFf, "intermediate width of an expert"); }
 
 Field bias(bool value) {
   return {.name = "bias",
@@ -145,6 +167,7 @@ bool is_global(const nlohmann::json& config, std::int64_t layer) {
 }
 
 AttentionShape attention_shape(const nlohmann::json& config) {
+  check_global_layers(config);
   AttentionShape s;
   s.d = config.at("d").get<std::int64_t>();
   s.heads = config.at("heads").get<std::int64_t>();

@@ -53,7 +53,8 @@ INSTANTIATE_TEST_SUITE_P(
              "and . _ -, at most 80 in all"},
         Case{"unknown_key", changed("train:", "trian:"),
              "f:1:1: key 'train' is missing; allowed: a map with the keys: steps, precision, grad_clip, eval, router, "
-             "deterministic, recompute, kernels\nf:4:1: unknown key 'trian'; allowed: version, name, tags, notes, data, train, "
+             "deterministic, recompute, kernels\nf:4:1: unknown key 'trian'; allowed: version, name, tags, notes, data, "
+             "train, "
              "schedule, "
              "grid, zip, exclude, include, stacks, init_from, model, log, stop, tune, retry, checkpoint, resources, report; "
              "did you mean 'train'?"},
@@ -117,7 +118,20 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"dimension", kSmallSweep + "model: {layer: 3}\n",
              "f:11:9: model (qwen3): unknown key 'layer'; allowed: vocab, d, layers, ...; did you mean 'layers'?"},
         Case{"dimension_zero", kSmallSweep + "model: {layers: 0}\n",
-             "f:11:17: model.layers: 0 is out of range; allowed: an integer >= 1 and <= 1073741824"},
+             "f:11:17: model.layers: 0 is out of range; allowed: an integer >= 1 and <= 4096"},
+        // Each layer is an object of its own before any job runs.
+        Case{"layers_without_end", kSmallSweep + "model: {layers: 4097}\n",
+             "f:11:17: model.layers: 4097 is out of range; allowed: an integer >= 1 and <= 4096"},
+        Case{"experts_without_end", changed("qwen3-nano", "olmoe-nano") + "model: {experts: 4097}\n",
+             "f:11:18: model.experts: 4097 is out of range; allowed: an integer >= 1 and <= 4096"},
+        Case{"layer_that_is_not_there", changed("qwen3-nano", "gemma3-nano") + "model: {global_layers: [0, 2]}\n",
+             "f:11:1: gemma3-nano: model gemma3: global_layers names layer 2, which there is not; allowed: each once, of 0 "
+             "to 1"},
+        Case{"half_a_layer", changed("qwen3-nano", "gemma3-nano") + "model: {global_layers: [0.5]}\n",
+             "f:11:1: gemma3-nano: model gemma3: global_layers names layer 0.5, which there is not; allowed: each once, of "
+             "0 to 1"},
+        Case{"layer_twice", changed("qwen3-nano", "gpt_oss-nano") + "model: {global_layers: [1, 1]}\n",
+             "f:11:1: gpt_oss-nano: model gpt_oss: global_layers names layer 1 twice; allowed: each once, of 0 to 1"},
         Case{"dimensions_no_map", kSmallSweep + "model: 3\n",
              "f:11:8: model: 3 is not a map; allowed: a map of dimensions, e.g. {layers: 3}"}),
     [](const auto& test) { return std::string(test.param.name); });
