@@ -98,6 +98,9 @@ json read_member(const Node& map, const Field& field, const std::string& path, P
   const bool list = takes_list(own);
   if (const Member* member = map.find(field.name)) {
     if (!list) return read_value(member->value, field, own, problems);
+    // The default, written out.
+    if (field.default_json == "[]" && member->value.kind == NodeKind::sequence && member->value.items.empty())
+      return json::array();
     std::vector<json> values = read_values(member->value, field, own, problems);
     return values.empty() ? json() : json(std::move(values));
   }

@@ -58,7 +58,9 @@ json list_of(const json& value) { return {{"type", "array"}, {"items", value}, {
 /// One value or several: a list, or a rule that makes one of numbers.
 json axis_schema(const Field& field, const std::string& path) {
   const json value = value_schema(field, path);
-  json any = json::array({value, list_of(value)});
+  json list = list_of(value);
+  if (field.default_json == "[]") list.erase("minItems");
+  json any = json::array({value, list});
   if (field.kind == FieldKind::number || field.kind == FieldKind::integer) any.push_back(reference("generator"));
   return {{"anyOf", any}};
 }

@@ -186,9 +186,12 @@ INSTANTIATE_TEST_SUITE_P(
                       SchemaCase{"zip", ", seed: [0, 1]}", "}\nzip: {seed: [3, 4]}", true},
                       SchemaCase{"zip_of_one_value", ", seed: [0, 1]}", "}\nzip: {seed: 3}", false},
                       SchemaCase{"dimension", "stacks:", "model: {layers: 3}\nstacks:", true},
+                      SchemaCase{"many_layers", "stacks:", "model: {layers: 4097}\nstacks:", false},
                       SchemaCase{"dimension_name", "stacks:", "model: {layer: 3}\nstacks:", false},
                       SchemaCase{"tune", ", seed: [0, 1]}", "}\ntune: {seeds: {range: [0, 2]}, confirm_seeds: 9}", true},
                       SchemaCase{"tags", "stacks:", "tags: [a, b]\nstacks:", true},
+                      SchemaCase{"no_tags", "stacks:", "tags: []\nstacks:", true},
+                      SchemaCase{"retry_on_nothing", "stacks:", "retry: {on: []}\nstacks:", false},
                       SchemaCase{"retry", "stacks:", "retry: {on: [done]}\nstacks:", false}),
     [](const auto& test) { return std::string(test.param.name); });
 

@@ -61,6 +61,7 @@ TEST(Settings, OneValueMayStandForAList) {
   const SweepSpec spec =
       read_sweep(kWithoutSeeds + "tags: one\nretry: {on: oom}\ntune: {seeds: 4, confirm_seeds: 5}\n", "f");
   EXPECT_THAT(spec.tags, ElementsAre("one"));
+  EXPECT_TRUE(read_sweep(kSmallSweep + "tags: []\n", "f").tags.empty()) << "the default, written out";
   EXPECT_EQ(spec.retry.on, std::set{RunState::oom});
   EXPECT_THAT(spec.grid.seeds, ElementsAre(4));
 }
