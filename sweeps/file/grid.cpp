@@ -284,14 +284,18 @@ AxisValues axis_values(const Grid& grid) {
 
 Selection read_selection(std::string_view text, const SweepSpec& spec) {
   Selection selection{.where = {"--only " + printable(text, 80), 0, 0}};
-  std::string_view rest = text;
-  while (!rest.empty()) {
-    const std::string_view part = rest.substr(0, rest.find(','));
-    rest.remove_prefix(std::min(rest.size(), part.size() + 1));
+  std::set<std::string> keys;
+  for (std::size_t begin = 0; begin <= text.size();) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    const std::string_view part = text.substr(begin, end - begin);
+    begin = end + 1;
     const std::size_t equals = part.find('=');
     const std::string key(part.substr(0, equals));
     const std::string_view value = equals == part.npos ? "" : part.substr(equals + 1);
     if (value.empty()) refuse_selection(text, "no key=value", "e.g. model=qwen3-nano,stack=muon,seed=0");
+    if (!keys.insert(key).second)
+      refuse_selection(text, fmt::format("'{}' stands in it twice, and no job has two", printable(key, 60)),
+                       "each key once; several --only add up");
     if (key == "model" || key == "stack") {
       const AxisValues all = axis_values(spec.grid);
       const std::vector<std::string>& names = key == "model" ? all.models : all.stacks;

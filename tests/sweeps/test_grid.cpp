@@ -125,6 +125,12 @@ TEST(Only, SelectsByAnyAxisAndRefusesWhatTheSweepDoesNotHave) {
   EXPECT_THAT(refusal("stack=moun"), HasSubstr("did you mean 'muon'?"));
   EXPECT_THAT(refusal("stak=muon"), HasSubstr("unknown key 'stak'"));
   EXPECT_THAT(refusal("seed"), HasSubstr("no key=value"));
+  EXPECT_THAT(refusal(""), HasSubstr("no key=value")) << "an empty selection is not every job";
+  EXPECT_THAT(refusal("seed=1,"), HasSubstr("no key=value"));
+  EXPECT_EQ(refusal("seed=0,seed=1"),
+            "--only seed=0,seed=1: 'seed' stands in it twice, and no job has two; allowed: each key once; several --only "
+            "add up");
+  EXPECT_THAT(refusal("seed=1,seed=1"), HasSubstr("'seed' stands in it twice"));
   EXPECT_THAT(refusal("seed=1.5"), HasSubstr("that is no seed"));
   EXPECT_THAT(refusal("lr_scale=two"), HasSubstr("'two' is not a number"));
 }
