@@ -39,10 +39,10 @@ constexpr std::array<std::pair<std::string_view, Fault>, 8> kFaultKinds = {{{"ki
                                                                             {"inf", Fault::inf}}};
 
 // In the order in which a worker passes them.
-constexpr std::array<std::string_view, 14> kFaultPoints = {
-    "worker.start",    "worker.setup",      "worker.resume",      "train.eval",      "train.step",
-    "train.loss",      "train.gradient",    "train.update",       "checkpoint.open", "checkpoint.write",
-    "checkpoint.sync", "checkpoint.rename", "checkpoint.renamed", "checkpoint.prune"};
+constexpr auto kFaultPoints =
+    std::to_array<std::string_view>({"worker.start", "worker.setup", "worker.resume", "train.eval", "train.step",
+                                     "train.loss", "train.gradient", "checkpoint.open", "checkpoint.write",
+                                     "checkpoint.sync", "checkpoint.rename", "checkpoint.renamed", "checkpoint.prune"});
 
 ArmedFault parse_fault(std::string_view entry) {
   const auto refuse = [&](const std::string& allowed) {

@@ -5,6 +5,10 @@
 
 #include <cerrno>
 #include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
 
 #include "core/error.h"
 
@@ -52,6 +56,39 @@ TEST_F(FaultPoint, RefusesWhatItDoesNotKnow) {
     EXPECT_THROW(arm_faults(text), UsageError) << text;
     EXPECT_EQ(fault_point("train.step"), Fault::none);
   }
+}
+
+std::string all_sources() {
+  std::string text;
+  const std::filesystem::path root = EQUISWEEP_SOURCE_DIR;
+  for (const char* folder : {"core", "models", "optimizers", "analysis", "sweeps"})
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(root / folder))
+      if (entry.path().extension() == ".cpp" && entry.path().filename() != "fault_point.cpp")
+        text += (std::stringstream() << std::ifstream(entry.path()).rdbuf()).str();
+  return text;
+}
+
+// A point that nothing passes would be accepted, and the fault would never come.
+TEST_F(FaultPoint, EveryPointIsPassedSomewhere) {
+  std::string points;
+  try {
+    arm_faults("nowhere:1");
+  } catch (const UsageError& e) {
+    points = e.what();
+  }
+  const std::size_t begin = points.find("points: ");
+  ASSERT_NE(begin, std::string::npos) << points;
+  std::istringstream names(points.substr(begin + 8));
+  const std::string sources = all_sources();
+  int count = 0;
+  for (std::string name; std::getline(names >> std::ws, name, ','); ++count) {
+    // Those of a file that appears whole are its stages: pass("open") with the prefix that the file was given.
+    const std::string stage = name.substr(name.find('.') + 1);
+    const bool passed = sources.find("fault_point(\"" + name + "\")") != std::string::npos ||
+                        (name.starts_with("checkpoint.") && sources.find("pass(\"" + stage + "\")") != std::string::npos);
+    EXPECT_TRUE(passed) << name;
+  }
+  EXPECT_GT(count, 10);
 }
 
 }  // namespace test_fault_point
