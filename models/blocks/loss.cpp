@@ -2,6 +2,7 @@
 #include "models/blocks/loss.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -40,10 +41,9 @@ void check_targets(const at::Tensor& targets_N, std::int64_t V) {
 
 struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& hidden_ND, const at::Tensor& head_VD,
-                            const at::Tensor& targets_N, double softcap, std::int64_t chunk) {
+                            const at::Tensor& targets_N, double softcap, std::int64_t chunk, bool with_gradient) {
     const auto N = hidden_ND.size(0);
     const auto compute = hidden_ND.scalar_type(), wide = at_least_float(compute);
-    const bool with_gradient = hidden_ND.requires_grad() || head_VD.requires_grad();
     const bool fused = fusable(hidden_ND);
     const at::Tensor targets = fused ? targets_N.contiguous() : targets_N;
     if (fused) check_targets(targets, head_VD.size(0));
@@ -98,11 +98,11 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
 
   static variable_list backward(AutogradContext* ctx, const variable_list& dloss) {
     const auto saved = ctx->get_saved_variables();
+    const at::Tensor none;
     // Reading a scalar of the CPU costs nothing, and the loss is most often the root of the graph.
-    if (dloss[0].is_cpu() && dloss[0].item<double>() == 1)
-      return {saved[0], saved[1], at::Tensor(), at::Tensor(), at::Tensor()};
-    return {saved[0] * dloss[0].to(saved[0].scalar_type()), saved[1] * dloss[0].to(saved[1].scalar_type()), at::Tensor(),
-            at::Tensor(), at::Tensor()};
+    if (dloss[0].is_cpu() && dloss[0].item<double>() == 1) return {saved[0], saved[1], none, none, none, none};
+    const auto scaled = [&](const at::Tensor& gradient) { return gradient * dloss[0].to(gradient.scalar_type()); };
+    return {scaled(saved[0]), scaled(saved[1]), none, none, none, none};
   }
 };
 
@@ -121,7 +121,9 @@ std::int64_t loss_chunk(std::int64_t tokens, std::int64_t vocabulary, bool on_gp
 at::Tensor cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N, double softcap,
                          std::int64_t chunk) {
   if (chunk <= 0) chunk = loss_chunk(hidden_ND.size(0), head_VD.size(0), hidden_ND.is_cuda());
-  return CrossEntropyFunction::apply(hidden_ND, head_VD, targets_N, softcap, chunk);
+  // forward() cannot tell: the mode is off there, and weights want a gradient whether or not somebody will ask for one.
+  const bool with_gradient = at::GradMode::is_enabled() && (hidden_ND.requires_grad() || head_VD.requires_grad());
+  return CrossEntropyFunction::apply(hidden_ND, head_VD, targets_N, softcap, chunk, with_gradient);
 }
 
 }  // namespace equisweep

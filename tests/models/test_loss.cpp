@@ -6,10 +6,30 @@
 #include <cmath>
 
 #include "models/blocks/loss.h"
+#include "tests/models/allocations.h"
+#include "tests/models/compare_kernels.inc"
 #include "tests/models/finite_differences.h"
 
 namespace equisweep {
 namespace test_loss {
+
+using fused_tests::normal;
+
+/// What evaluation does costs no more than if there were no weights to train: the gradients are not even allocated.
+void expect_no_work_for_gradients(const at::Tensor& h, const at::Tensor& w, const at::Tensor& targets, double softcap,
+                                  std::int64_t chunk) {
+  const at::Tensor h_leaf = h.detach().requires_grad_(true), w_leaf = w.detach().requires_grad_(true);
+  const at::Tensor trained = cross_entropy(h_leaf, w_leaf, targets, softcap, chunk);
+  const at::NoGradGuard no_grad;
+  at::Tensor plain, evaluated;
+  const auto needed = Allocations::of([&] { plain = cross_entropy(h, w, targets, softcap, chunk); });
+  const auto used = Allocations::of([&] { evaluated = cross_entropy(h_leaf, w_leaf, targets, softcap, chunk); });
+  ASSERT_FALSE(needed.empty());
+  EXPECT_EQ(used, needed);
+  EXPECT_TRUE(at::equal(evaluated, plain));
+  EXPECT_TRUE(at::equal(evaluated, trained));
+  EXPECT_FALSE(evaluated.requires_grad());
+}
 
 struct Case {
   std::int64_t N, V, chunk;
@@ -18,11 +38,8 @@ struct Case {
 
 class CrossEntropy : public ::testing::TestWithParam<Case> {
  protected:
-  static at::Tensor random(at::IntArrayRef shape, std::uint64_t seed) {
-    return at::randn(shape, at::make_generator<at::CPUGeneratorImpl>(seed), at::kDouble);
-  }
   Case c = GetParam();
-  at::Tensor hidden = random({c.N, 5}, 1), head = random({c.V, 5}, 2);
+  at::Tensor hidden = normal({c.N, 5}, 1), head = normal({c.V, 5}, 2);
   at::Tensor targets = at::arange(c.N, at::kLong).mul(7).remainder(c.V);
 
   at::Tensor plain(const at::Tensor& h, const at::Tensor& w) const {
@@ -72,6 +89,20 @@ TEST_P(CrossEntropy, Bf16ProductsKeepAnFp32Loss) {
   const at::Tensor loss = cross_entropy(hidden.to(at::kBFloat16), head.to(at::kFloat), targets, c.softcap, c.chunk);
   EXPECT_EQ(loss.scalar_type(), at::kFloat);
   EXPECT_NEAR(loss.item<double>(), plain(hidden, head).item<double>(), 0.02);  // logits of size 5, rounded by 2^-9
+}
+
+TEST_P(CrossEntropy, DoesNoWorkForGradientsWhereNobodyWantsThem) {
+  expect_no_work_for_gradients(hidden, head, targets, c.softcap, c.chunk);
+  expect_no_work_for_gradients(hidden.to(at::kBFloat16), head.to(at::kFloat), targets, c.softcap, c.chunk);
+  const fused_tests::WithKernels plain(Kernels::reference);
+  expect_no_work_for_gradients(hidden, head, targets, c.softcap, c.chunk);
+}
+
+// Sizes that the packed products serve.
+TEST(CrossEntropyOnTiles, DoesNoWorkForGradientsWhereNobodyWantsThem) {
+  const at::Tensor h = normal({70, 64}, 3).to(at::kFloat), w = normal({96, 64}, 4).to(at::kFloat);
+  const at::Tensor targets = at::arange(70, at::kLong);
+  for (const auto dtype : {at::kFloat, at::kBFloat16}) expect_no_work_for_gradients(h.to(dtype), w, targets, 0, 40);
 }
 
 INSTANTIATE_TEST_SUITE_P(Chunks, CrossEntropy,
