@@ -2,10 +2,12 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "analysis/audit/groups.h"
 #include "analysis/audit/model_audit.h"
+#include "analysis/audit/shown.h"
 #include "models/models.h"
 #include "optimizers/rules.h"
 
@@ -153,7 +155,7 @@ TEST(ModelAudit, AcquitsWhoKeepsAndConvictsWhoDoesNot) {
   const auto claims_nothing = std::make_shared<Claiming>(rule("sgd"), Symmetry{});
   for (auto& [role, use] : modest.uses) use.rule = claims_nothing;
   const ModelReport report = audit_models({audited("qwen3")}, {subject("sgd"), subject("adamw"), liar, modest},
-                                          {.seed = 1, .steps = 6, .threads = 2});
+                                          {.seed = 1, .steps = 6, .elements = 2, .threads = 2});
   EXPECT_FALSE(report.passed());
   for (const ModelFinding& finding : report.findings) {
     EXPECT_LT(finding.loss_change, kSameLoss) << finding.action;
@@ -173,9 +175,52 @@ TEST(ModelAudit, AcquitsWhoKeepsAndConvictsWhoDoesNot) {
   EXPECT_EQ(report.breaks.size(), 6u);
 }
 
+/// The gradient until the last of three steps, which has no numbers; or, dead from the start, nothing.
+struct Failing : UpdateRule {
+  bool dead;
+  explicit Failing(bool is_dead) : dead(is_dead) {}
+  std::vector<std::string> slots() const override { return {}; }
+  at::Tensor direction(const at::Tensor& gradient, RuleState& state, const BlockInfo&) const override {
+    if (dead) return at::zeros_like(gradient);
+    return ++state.step < 3 ? gradient : at::full_like(gradient, std::nan(""));
+  }
+  Symmetry symmetry() const override { return {Group::orthogonal, Group::orthogonal, false}; }
+  bool coordinatewise() const override { return true; }
+};
+
+// Of one weight alone, so that every other weight of the model has its samples and keeps its symmetry.
+TEST(ModelAudit, AWeightWithoutNumbersOrWithoutAnUpdateIsNotPassedOver) {
+  for (const bool dead : {false, true}) {
+    ModelSubject failing = subject("sgd");
+    failing.name = "failing";
+    failing.uses[Role::lm_head].rule = std::make_shared<Failing>(dead);
+    const ModelReport report = audit_models({audited("qwen3")}, {subject("sgd"), subject("adamw"), failing},
+                                            {.seed = 1, .steps = 3, .elements = 2, .threads = 2});
+    std::int64_t claims = 0;
+    for (const ModelFinding& finding : report.findings) {
+      EXPECT_TRUE(finding.subject != "sgd" || !finding.failed()) << finding.action;
+      if (finding.subject != "failing" || !finding.claimed) continue;
+      ++claims;
+      EXPECT_TRUE(finding.failed()) << finding.action << (dead ? " of a weight that stays" : " of a weight that is lost");
+    }
+    EXPECT_GT(claims, 8);
+  }
+}
+
+TEST(ModelAudit, ALossThatIsNoNumberIsNotTheSameLoss) {
+  ModelFinding finding;
+  finding.claimed = true;
+  finding.cell.verdict = Verdict::exact;
+  EXPECT_FALSE(finding.failed());
+  finding.loss_change = std::nan("");
+  EXPECT_TRUE(finding.failed());
+  EXPECT_EQ(cell_text(finding).substr(0, 11), "NO SYMMETRY");
+}
+
 TEST(ModelAudit, DoesNotDependOnTheThreads) {
   const auto run = [](std::int64_t threads) {
-    return audit_models({audited("olmoe")}, {subject("sgd"), subject("adamw")}, {.seed = 2, .steps = 3, .threads = threads});
+    return audit_models({audited("olmoe")}, {subject("sgd"), subject("adamw")},
+                        {.seed = 2, .steps = 3, .elements = 2, .threads = threads});
   };
   const ModelReport a = run(1), b = run(3);
   ASSERT_EQ(a.findings.size(), b.findings.size());
