@@ -1,9 +1,15 @@
 #include "analysis/report/compare.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
+
+#include "analysis/report/escape.h"
+#include "analysis/report/format.h"
+#include "analysis/report/section.h"
 
 namespace equisweep {
 namespace {
@@ -12,6 +18,27 @@ std::vector<double> values(const std::map<std::int64_t, double>& by_seed) {
   std::vector<double> out;
   for (const auto& [seed, loss] : by_seed) out.push_back(loss);
   return out;
+}
+
+/// Why no claim rests on an arm although it has losses; empty where one may. Says so where the arm is the baseline's.
+std::string objection(const ReportData& data, const Arm& arm) {
+  const bool is_base = data.baseline == arm.stack;
+  const char* of = is_base ? " of the baseline" : "";
+  const LrPoint& point = arm.chosen();
+  const std::size_t n = point.cells.size();
+  if (data.tuned && point.lost > 0)
+    return fmt::format("a fresh seed{} diverged or failed at the chosen point ({} of {})", of, point.lost, n);
+  if (std::isinf(point.mean) && arm.points.size() > 1)
+    return fmt::format("at every learning rate{} a seed diverged or failed", of);
+  if (std::isinf(point.mean)) return fmt::format("a seed{} diverged or failed ({} of {})", of, point.lost, n);
+  if (point.gone > 0) return fmt::format("at its chosen point {} of {} runs{} ended without a result", point.gone, n, of);
+  const Arm* tuning = data.tuning_arm(arm.model, arm.stack);
+  if (const LrPoint* rival = tuning == nullptr ? nullptr : tuning->rival())
+    return fmt::format("{} learning rate is undecided: at {} {} of {} ended without a result",
+                       is_base ? "the baseline's" : "its", visible(point_name(*rival)), rival->gone,
+                       plural(rival->cells.size(), "run"));
+  const std::string copies = why_copies(point);
+  return copies.empty() || !is_base ? copies : "the baseline is no measure: " + copies;
 }
 
 StackResult result_of(const ReportData& data, const Arm& arm, const Arm* baseline, const MeanCurve& base_curve) {
@@ -39,12 +66,13 @@ StackResult result_of(const ReportData& data, const Arm& arm, const Arm* baselin
       result.reached = first_reach(mean_curve(data, arm.chosen()), target);
       result.baseline_reached = first_reach(base_curve, target);
     }
-    if (std::isinf(arm.chosen().mean)) {
-      result.why = "at every learning rate a seed diverged or failed";
-    } else if (std::isinf(baseline->chosen().mean)) {
-      result.why = "at every learning rate of the baseline a seed diverged or failed";
-    } else if (result.comparison.difference.n < 2) {
+    result.why = objection(data, arm);
+    if (result.why.empty()) result.why = objection(data, *baseline);
+    if (!result.why.empty()) return result;
+    if (result.comparison.difference.n < 2) {
       result.why = "one seed says nothing about chance";
+    } else if (std::isnan(result.comparison.p)) {
+      result.why = "its difference is the same for every seed to the last digit, which says nothing about chance";
     }
   }
   return result;

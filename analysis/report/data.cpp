@@ -63,6 +63,14 @@ struct EndsOfEvals {
   SQLite::Statement first, last;
 };
 
+/// Runs of which an attempt was made to fail.
+std::set<std::int64_t> faulted_runs(SQLite::Database& db) {
+  std::set<std::int64_t> runs;
+  SQLite::Statement query(db, "SELECT DISTINCT run FROM events WHERE kind = 'fault'");
+  while (query.executeStep()) runs.insert(query.getColumn(0).getInt64());
+  return runs;
+}
+
 LoadedSweep load_sweep(SQLite::Database& db, std::size_t number) {
   LoadedSweep sweep;
   SQLite::Statement query(
@@ -71,6 +79,7 @@ LoadedSweep load_sweep(SQLite::Database& db, std::size_t number) {
       "JOIN (SELECT job, min(cell) AS first FROM cells WHERE retired = 0 GROUP BY job) c ON c.job = r.job "
       "ORDER BY c.first");
   EndsOfEvals ends(db);
+  const std::set<std::int64_t> faulted = faulted_runs(db);
   auto live = live_attempts(db);
   std::map<std::string, std::size_t> by_job;
   while (query.executeStep()) {
@@ -85,6 +94,7 @@ LoadedSweep load_sweep(SQLite::Database& db, std::size_t number) {
     run->config = object_of(query.getColumn(6).getString());
     run->corpus = object_of(query.getColumn(7).getString());
     run->live = std::move(live[run->run]);
+    run->faulted = faulted.contains(run->run);
     ends.read(*run);
     by_job.emplace(run->job, sweep.runs.size());
     sweep.runs.push_back(std::move(run));
@@ -123,24 +133,25 @@ std::string sweep_name(const std::map<std::string, std::string>& meta) {
 void rank(Arm& arm) {
   std::sort(arm.points.begin(), arm.points.end(),
             [](const LrPoint& a, const LrPoint& b) { return std::tie(a.lr_scale, a.axes) < std::tie(b.lr_scale, b.axes); });
+  std::size_t most = 0;
   for (LrPoint& point : arm.points) {
     std::sort(point.cells.begin(), point.cells.end(), [](auto* a, auto* b) { return a->seed < b->seed; });
     std::vector<double> losses;
     for (const CellRecord* cell : point.cells) {
-      const double loss = cell->run->final_loss();
-      if (cell->run->pending()) {
-        point.complete = false;
-      } else {
-        losses.push_back(loss);
-        point.lost += std::isinf(loss) ? 1 : 0;
-      }
+      const RunRecord& run = *cell->run;
+      point.complete = point.complete && is_result(run.state);
+      point.gone += run.gone() ? 1 : 0;
+      point.lost += run.gone() || std::isinf(run.final_loss()) ? 1 : 0;
+      if (is_result(run.state)) losses.push_back(run.final_loss());
     }
     point.mean = ranking_mean(losses);
+    most = std::max(most, point.seeds().size());
   }
-  for (std::size_t i = 1; i < arm.points.size(); ++i) {
-    const LrPoint &a = arm.points[i], &b = arm.points[arm.best];
-    if (std::pair(!a.complete, a.mean) < std::pair(!b.complete, b.mean)) arm.best = i;
-  }
+  for (LrPoint& point : arm.points) point.partial = point.seeds().size() < most;
+  // A point without all of its results may not win by the seeds that it has, nor lose to one that diverged.
+  const auto key = [](const LrPoint& p) { return std::tuple(p.partial, !(p.complete && std::isfinite(p.mean)), p.mean); };
+  for (std::size_t i = 1; i < arm.points.size(); ++i)
+    if (key(arm.points[i]) < key(arm.points[arm.best])) arm.best = i;
 }
 
 /// Models x stacks of the cells of `phase`.
@@ -168,16 +179,39 @@ std::vector<Arm> arms_of(const std::vector<CellRecord>& cells, const std::string
 
 }  // namespace
 
-bool Arm::at_edge() const {
-  std::set<double> scales;
-  for (const LrPoint& p : points)
-    if (p.axes == chosen().axes) scales.insert(p.lr_scale);
-  return scales.size() > 1 && (chosen().lr_scale == *scales.begin() || chosen().lr_scale == *scales.rbegin());
+std::set<std::int64_t> LrPoint::seeds() const {
+  std::set<std::int64_t> all;
+  for (const CellRecord* cell : cells) all.insert(cell->seed);
+  return all;
+}
+
+std::set<std::int64_t> Arm::seeds() const {
+  std::set<std::int64_t> all;
+  for (const LrPoint& point : points) all.merge(point.seeds());
+  return all;
+}
+
+std::size_t Arm::trials() const {
+  return static_cast<std::size_t>(std::count_if(points.begin(), points.end(), [](const LrPoint& p) { return !p.partial; }));
+}
+
+const LrPoint* Arm::rival() const {
+  const std::map<std::int64_t, double> own = finite_losses(chosen());
+  for (const LrPoint& point : points) {
+    if (&point == &chosen() || point.partial || point.gone == 0 || point.lost > point.gone) continue;
+    double ahead = 0;  // of the chosen point, over the seeds that both have
+    for (const auto& [seed, loss] : finite_losses(point))
+      if (const auto same = own.find(seed); same != own.end()) ahead += same->second - loss;
+    if (ahead >= 0 || !std::isfinite(chosen().mean)) return &point;
+  }
+  return nullptr;
 }
 
 bool RunRecord::pending() const {
   return state == RunState::queued || state == RunState::running || state == RunState::preempted;
 }
+
+bool RunRecord::gone() const { return !pending() && !is_result(state); }
 
 double RunRecord::final_loss() const {
   if (pending()) return kNan;
@@ -237,6 +271,17 @@ const Arm* ReportData::arm(std::size_t model, std::size_t stack) const {
 
 const Arm* ReportData::baseline_arm(std::size_t model) const { return baseline ? arm(model, *baseline) : nullptr; }
 
+const Arm* ReportData::tuning_arm(std::size_t model, std::size_t stack) const {
+  for (const Arm& a : tuning_arms) {
+    if (a.model == model && a.stack == stack) return &a;
+  }
+  return nullptr;
+}
+
+bool ReportData::chose() const {
+  return std::any_of(tuning_arms.begin(), tuning_arms.end(), [](const Arm& arm) { return arm.points.size() > 1; });
+}
+
 std::vector<std::int64_t> ReportData::seeds(const std::string& phase) const {
   std::set<std::int64_t> seeds;
   for (const CellRecord& cell : cells)
@@ -283,6 +328,18 @@ std::map<std::int64_t, double> finite_losses(const LrPoint& point) {
     if (std::isfinite(loss)) losses.emplace(cell->seed, loss);
   }
   return losses;
+}
+
+std::string why_copies(const LrPoint& point) {
+  if (point.seeds().size() < 2) return "";
+  for (const CellRecord* cell : point.cells)
+    if (cell->run->config.contains("init_from"))
+      return "all its seeds begin from the same weights (init_from), so they are copies of one run";
+  const std::map<std::int64_t, double> losses = finite_losses(point);
+  const bool same =
+      std::all_of(losses.begin(), losses.end(), [&](const auto& l) { return l.second == losses.begin()->second; });
+  if (losses.size() < 2 || !same) return "";
+  return "all its seeds ended at the same loss to the last bit, as copies of one run do";
 }
 
 }  // namespace equisweep

@@ -11,6 +11,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,7 +35,9 @@ struct RunRecord {
   std::vector<LiveAttempt> live = {};                      ///< which of its rows count
   nlohmann::json config, corpus;                           ///< empty objects where the text is not JSON
   std::optional<EvalRow> first_eval = {}, last_eval = {};  ///< by step; a loss that was not a number is NaN
+  bool faulted = false;                                    ///< made to fail on purpose (core/fault_point.h)
   bool pending() const;                                    ///< may still become a result without a person's help
+  bool gone() const;  ///< ended without a result: failed, out of memory or time, lost, cancelled
   /// Final validation loss: of the last evaluation of a done run. +infinity for a diverged, failed or otherwise lost run
   /// and for a loss that is not finite; NaN while pending.
   double final_loss() const;
@@ -55,19 +58,27 @@ struct LrPoint {
   double lr_scale = 1;
   std::string axes;
   std::vector<const CellRecord*> cells = {};  ///< by seed
-  bool complete = true;                       ///< no seed is pending
-  double mean = 0;       ///< of the final losses that are not pending; one diverged seed makes it infinite
-  std::size_t lost = 0;  ///< seeds that diverged or failed
+  bool complete = true;                       ///< every seed has a result
+  bool partial = false;                       ///< has fewer seeds than another point of its stack, and so is no trial
+  double mean = 0;       ///< of the final losses of results; one diverged seed makes it infinite, and so does none
+  std::size_t lost = 0;  ///< seeds that diverged or ended without a result
+  std::size_t gone = 0;  ///< those of them that ended without a result
+  std::set<std::int64_t> seeds() const;
 };
 
 /// One stack on one model.
 struct Arm {
   std::size_t model = 0, stack = 0;
   std::vector<LrPoint> points = {};  ///< by lr_scale, then axes
-  std::size_t best = 0;              ///< lowest mean, complete points first; ties go to the smaller lr_scale
+  /// Lowest mean of the trials of which every seed has a result; ties go to the smaller lr_scale. Where there is none, that
+  /// of the others, partial points last.
+  std::size_t best = 0;
   const LrPoint& chosen() const { return points[best]; }
-  /// Whether the best point has the smallest or the largest of several lr_scales: a better one may lie beyond.
-  bool at_edge() const;
+  std::size_t trials() const;  ///< points with all seeds
+  std::set<std::int64_t> seeds() const;
+  /// A trial that could have been chosen had all its runs a result: some ended without one, none diverged, and the seeds
+  /// that it has are not worse than the same seeds of the chosen point. Null where the choice is certain, or still pending.
+  const LrPoint* rival() const;
 };
 
 /// One of the sweeps of a report.
@@ -103,6 +114,8 @@ class ReportData {
   std::string name() const;  ///< of the sweep, "a + b" of several
   const Arm* arm(std::size_t model, std::size_t stack) const;
   const Arm* baseline_arm(std::size_t model) const;
+  const Arm* tuning_arm(std::size_t model, std::size_t stack) const;
+  bool chose() const;  ///< some stack has several points, of which one was chosen
   /// Seeds of the cells of a phase, sorted.
   std::vector<std::int64_t> seeds(const std::string& phase) const;
   /// Of the first sweep file's `report`; null where it does not say.
@@ -132,5 +145,9 @@ class ReportData {
 
 /// The losses of a point that are finite, with their seeds, by seed.
 std::map<std::int64_t, double> finite_losses(const LrPoint& point);
+
+/// Why the seeds of a point are copies of one run and no replicates, as the end of a sentence: they began from the same
+/// weights, or ended at the same loss to the last bit. Empty where they are not, or there is one.
+std::string why_copies(const LrPoint& point);
 
 }  // namespace equisweep

@@ -10,137 +10,14 @@
 #include <set>
 
 #include "analysis/report/attempts.h"
+#include "analysis/report/checks.h"
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
-#include "analysis/report/trials.h"
 
 namespace equisweep {
 namespace {
 
-constexpr std::size_t kSeedsNeeded = 3;
 constexpr double kSameLoss = 1e-5;  // relative: losses before training on one machine agree far better
-constexpr std::size_t kExamples = 4;
-
-/// "a; b; c; and 3 more"
-std::string some(const std::vector<std::string>& all) {
-  std::string out;
-  for (std::size_t i = 0; i < std::min(all.size(), kExamples); ++i) out.append(i == 0 ? "" : "; ").append(all[i]);
-  if (all.size() > kExamples) out += fmt::format("; and {} more", all.size() - kExamples);
-  return out;
-}
-
-Check judged(const std::string& question, std::vector<std::string> failures, std::vector<std::string> warnings,
-             const std::string& good) {
-  if (failures.empty() && warnings.empty()) return {question, Grade::pass, good + "."};
-  const Grade grade = failures.empty() ? Grade::warn : Grade::fail;
-  failures.insert(failures.end(), warnings.begin(), warnings.end());
-  return {question, grade, some(failures) + "."};
-}
-
-std::string on(const ReportData& data, const Arm& arm) {
-  return visible(data.stacks[arm.stack]) + " on " + visible(data.models[arm.model]);
-}
-
-bool is_baseline(const ReportData& data, const Arm& arm) { return data.baseline == arm.stack; }
-
-Check has_baseline(const ReportData& data) {
-  std::vector<std::string> failures;
-  if (!data.baseline) failures.push_back("no stack is marked as the baseline");
-  for (std::size_t model = 0; data.baseline && model < data.models.size(); ++model)
-    if (data.baseline_arm(model) == nullptr)
-      failures.push_back("nothing of the baseline to compare with on " + visible(data.models[model]));
-  return judged("A tuned baseline", failures, {},
-                data.baseline ? visible(data.stacks[*data.baseline]) + " was run on every model" : "");
-}
-
-Check is_complete(const ReportData& data) {
-  std::vector<std::string> failures, warnings;
-  if (data.runs.empty()) failures.push_back("the sweep has no runs");
-  const auto pending = static_cast<std::size_t>(
-      std::count_if(data.runs.begin(), data.runs.end(), [](const auto& r) { return r->pending(); }));
-  if (pending > 0) failures.push_back(fmt::format("{} of {} runs have no result yet", pending, data.runs.size()));
-  std::map<std::string, std::size_t> lost;
-  for (const auto& run : data.runs)
-    if (!run->pending() && !is_result(run->state)) ++lost[std::string(name_of(run->state))];
-  for (const auto& [state, n] : lost)
-    warnings.push_back(fmt::format("{} {}, which may be the machine's doing and not the stack's", plural(n, "run"), state));
-  for (const Arm& arm : data.tuning_arms)
-    if (data.tuned && data.arm(arm.model, arm.stack) == nullptr) failures.push_back(on(data, arm) + " was not confirmed");
-  return judged("All runs have a result", failures, warnings, fmt::format("{} of {}", data.results(), data.runs.size()));
-}
-
-Check equal_trials(const ReportData& data) {
-  std::vector<std::string> failures, warnings, grown;
-  std::set<std::size_t> trials;
-  const std::int64_t rounds = rounds_of_growth(data);
-  for (const Arm& base : data.tuning_arms) {
-    if (!is_baseline(data, base)) continue;
-    const std::size_t own = base.points.size();
-    trials.insert(own);
-    for (const Arm& arm : data.tuning_arms) {
-      const std::size_t other = arm.points.size();
-      if (arm.model != base.model || other == own) continue;
-      if (rounds > 0 && grew_alike(base, arm, rounds)) {
-        grown.push_back(fmt::format("{}: {} {} than the baseline", on(data, arm),
-                                    plural(std::max(other, own) - std::min(other, own), "trial"),
-                                    other > own ? "more" : "fewer"));
-      } else {
-        (other > own ? failures : warnings)
-            .push_back(fmt::format("{}: {}, the baseline {}", on(data, arm), plural(other, "trial"), own));
-      }
-    }
-  }
-  if (!grown.empty()) warnings.push_back(some(grown) + "; by `extend`, the same rule for all");
-  return judged("Equal trials for each stack", failures, warnings,
-                fmt::format("{} trials for each stack, each on the same seeds", fmt::join(trials, " or ")));
-}
-
-Check optimum_inside(const ReportData& data) {
-  std::vector<std::string> failures, warnings;
-  for (const Arm& arm : data.tuning_arms) {
-    if (!std::isfinite(arm.chosen().mean)) continue;
-    std::vector<std::string>& out = is_baseline(data, arm) ? failures : warnings;
-    const auto tried =
-        std::count_if(arm.points.begin(), arm.points.end(), [&](const LrPoint& p) { return p.axes == arm.chosen().axes; });
-    if (tried < 2)
-      out.push_back(on(data, arm) + " was run at one learning rate");
-    else if (arm.at_edge())
-      out.push_back(
-          fmt::format("{} is best at the edge, lr_scale {}", on(data, arm), significant(arm.chosen().lr_scale, 4)));
-  }
-  return judged("Optimum inside the grid", failures, warnings, "each stack is best between learning rates that were tried");
-}
-
-Check enough_seeds(const ReportData& data) {
-  std::vector<std::string> failures;
-  std::size_t least = SIZE_MAX;
-  for (const Arm& arm : data.arms) {
-    const std::size_t n = arm.chosen().cells.size();
-    least = std::min(least, n);
-    if (n < kSeedsNeeded) failures.push_back(fmt::format("{}: {}", on(data, arm), plural(n, "seed")));
-  }
-  if (data.arms.empty()) failures.push_back("nothing to claim yet");
-  return judged(fmt::format("At least {} seeds", kSeedsNeeded), failures, {}, fmt::format("{} or more everywhere", least));
-}
-
-Check fresh_seeds(const ReportData& data) {
-  const char* question = "Fresh seeds";
-  if (data.tuned) {
-    std::vector<std::string> failures;
-    const auto tune = data.seeds("tune"), confirm = data.seeds("confirm");
-    for (const std::int64_t seed : confirm)
-      if (std::binary_search(tune.begin(), tune.end(), seed))
-        failures.push_back(fmt::format("seed {} chose a learning rate and supports a claim", seed));
-    if (confirm.empty()) failures.push_back("no run on a fresh seed yet");
-    return judged(question, failures, {},
-                  fmt::format("chosen on {}, claimed on {}", fmt::join(tune, ", "), fmt::join(confirm, ", ")));
-  }
-  const bool chose = std::any_of(data.arms.begin(), data.arms.end(), [](const Arm& arm) { return arm.points.size() > 1; });
-  if (!chose) return {question, Grade::pass, "Nothing was chosen, so every seed is fresh."};
-  return {question, Grade::fail,
-          "The seeds that chose the learning rates also support the claims; `tune: {confirm_seeds: [...]}` in the sweep "
-          "file brings fresh ones."};
-}
 
 using Where = std::vector<const char*>;
 
@@ -164,6 +41,7 @@ Check same_config(const ReportData& data, const std::string& question, const std
     const std::string line = fmt::format("{} {}", name, fmt::join(values, " and "));
     (values.size() > 1 ? failures : found).push_back(line);
   }
+  if (data.runs.empty()) return {question, Grade::warn, "The sweep has no runs."};
   return judged(question, failures, {}, fmt::format("{}", fmt::join(found, ", ")));
 }
 
@@ -176,7 +54,7 @@ Check same_data(const ReportData& data) {
     if (run->corpus.contains("digest")) digests.insert(visible(run->corpus["digest"].dump(), 40));
   if (digests.size() > 1)
     return {check.question, Grade::fail,
-            "The corpus had different contents: " + some({digests.begin(), digests.end()}) + "."};
+            "The corpus had different contents: " + some_of({digests.begin(), digests.end()}) + "."};
   return check;
 }
 
@@ -204,6 +82,7 @@ Check same_weights(const ReportData& data) {
       warnings.push_back(
           fmt::format("{}: losses before training from {} to {}", where, fixed(start.low, 6), fixed(start.high, 6)));
   }
+  if (seen == 0) warnings.push_back("no run says its loss before training");
   return judged("Same initial weights", failures, warnings,
                 fmt::format("in {} of {} pairs of model and seed the loss before training is known, and the same for all "
                             "stacks",
@@ -228,7 +107,7 @@ Check same_hardware(const ReportData& data) {
   if (places.empty()) return {"Same hardware", Grade::warn, "No run has begun."};
   return judged("Same hardware", {},
                 places.size() > 1
-                    ? std::vector<std::string>{"losses compare, times do not: " + some({places.begin(), places.end()})}
+                    ? std::vector<std::string>{"losses compare, times do not: " + some_of({places.begin(), places.end()})}
                     : std::vector<std::string>{},
                 *places.begin());
 }
@@ -248,7 +127,7 @@ Check one_commit(const ReportData& data) {
     }
   }
   std::vector<std::string> failures, warnings;
-  if (versions.size() > 1) failures.push_back("more than one: " + some({versions.begin(), versions.end()}));
+  if (versions.size() > 1) failures.push_back("more than one: " + some_of({versions.begin(), versions.end()}));
   if (modified) warnings.push_back("the program was built from changed files");
   if (unknown || versions.empty()) warnings.push_back("not every attempt says its commit");
   return judged("One commit", failures, warnings, versions.empty() ? "" : *versions.begin());
@@ -260,6 +139,7 @@ Check intervals(const ReportData& data) {
     const std::size_t n = finite_losses(arm.chosen()).size();
     if (n < 2) failures.push_back(fmt::format("{} has n = {}, and so no sd", on(data, arm), n));
   }
+  if (data.arms.empty()) failures.push_back("nothing to claim yet");
   return judged("n, sd and interval everywhere", failures, {},
                 "each mean of a claim stands with its n, sd (CSV) and interval");
 }
@@ -271,12 +151,13 @@ Check overhead(const ReportData& data) {
     if (std::none_of(cells.begin(), cells.end(), [&](const CellRecord* c) { return has_step_times(data, *c->run); }))
       warnings.push_back("no step times of " + on(data, arm));
   }
+  if (data.arms.empty()) warnings.push_back("no run that a claim could rest on");
   return judged("Step overhead counted", {}, warnings, "times of training hold the optimizer's work; see Cost");
 }
 
 Check divergence(const ReportData& data) {
-  const auto lost = static_cast<std::size_t>(std::count_if(
-      data.runs.begin(), data.runs.end(), [](const auto& r) { return !r->pending() && std::isinf(r->final_loss()); }));
+  const auto diverged = static_cast<std::size_t>(std::count_if(
+      data.runs.begin(), data.runs.end(), [](const auto& r) { return is_result(r->state) && std::isinf(r->final_loss()); }));
   std::vector<std::string> warnings;
   for (const Arm& arm : data.arms) {
     if (arm.chosen().lost > 0)
@@ -285,8 +166,9 @@ Check divergence(const ReportData& data) {
                       "made of it",
                       on(data, arm), arm.chosen().lost, arm.chosen().cells.size()));
   }
+  if (data.runs.empty()) warnings.push_back("the sweep has no runs");
   return judged("Diverged runs counted", {}, warnings,
-                fmt::format("{} of {}, all as infinite losses", lost, plural(data.runs.size(), "run")));
+                fmt::format("{} of {}, all as infinite losses", diverged, plural(data.runs.size(), "run")));
 }
 
 }  // namespace
@@ -307,7 +189,8 @@ std::vector<Check> fairness(const ReportData& data) {
           one_commit(data),
           intervals(data),
           overhead(data),
-          divergence(data)};
+          divergence(data),
+          no_faults(data)};
 }
 
 }  // namespace equisweep

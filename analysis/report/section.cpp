@@ -39,12 +39,12 @@ std::vector<std::string> fewer_trials(const ReportData& data) {
     if (data.baseline != base.stack) continue;
     const Arm* most = &base;
     for (const Arm& arm : data.tuning_arms)
-      if (arm.model == base.model && arm.points.size() > most->points.size() && !grew_alike(base, arm, rounds)) most = &arm;
+      if (arm.model == base.model && arm.trials() > most->trials() && !grew_alike(base, arm, rounds)) most = &arm;
     if (most != &base)
       sentences.push_back(
           fmt::format("On {} the baseline {} was tuned with {} trials and {} with {}: the comparison favours {}.",
-                      visible(data.models[base.model]), visible(data.stacks[base.stack]), base.points.size(),
-                      visible(data.stacks[most->stack]), most->points.size(), visible(data.stacks[most->stack])));
+                      visible(data.models[base.model]), visible(data.stacks[base.stack]), base.trials(),
+                      visible(data.stacks[most->stack]), most->trials(), visible(data.stacks[most->stack])));
   }
   return sentences;
 }
@@ -76,6 +76,10 @@ std::string point_name(const LrPoint& point) {
   for (const auto& [path, value] : axes.items())
     out += fmt::format(", {} {}", path, value.is_string() ? value.get<std::string>() : value.dump());
   return out;
+}
+
+bool has_plain_id(const RunRecord& run) {
+  return run.job.size() == 16 && run.job.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
 std::string stack_label(const ReportData& data, std::size_t stack) {

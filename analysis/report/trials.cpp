@@ -24,6 +24,7 @@ struct TuneTrial {
   double lr_scale = 1;
   nlohmann::json axes;
   double mean = 0;
+  const LrPoint* point = nullptr;
 };
 
 using Trials = std::vector<TuneTrial>;
@@ -45,9 +46,12 @@ double rate_of(const TuneTrial& trial, const std::string& rate) {
 /// Whether two trials share everything but this rate.
 bool on_line(const TuneTrial& a, const TuneTrial& b, const std::string& rate) {
   if (rate.empty()) return a.axes == b.axes;
-  nlohmann::json first = a.axes, second = b.axes;
-  first.erase(rate), second.erase(rate);
-  return a.lr_scale == b.lr_scale && first == second;
+  if (a.lr_scale != b.lr_scale || a.axes.size() != b.axes.size()) return false;
+  const auto& first = a.axes.get_ref<const nlohmann::json::object_t&>();
+  const auto& second = b.axes.get_ref<const nlohmann::json::object_t&>();
+  return std::equal(first.begin(), first.end(), second.begin(), [&](const auto& x, const auto& y) {
+    return x.first == y.first && (x.first == rate || x.second == y.second);
+  });
 }
 
 /// The numbers of the trials on the line through `at`, by the rate.
@@ -161,18 +165,47 @@ std::set<Beginning> beginnings_of(const Trials& trials, std::int64_t rounds) {
   return all;
 }
 
-/// Nothing for stacks that nobody tunes.
-std::optional<Trials> trials_of(const Arm& arm) {
-  if (arm.points.size() > kMostTrials) return std::nullopt;
+/// Those with all seeds.
+Trials trials_of(const Arm& arm) {
   Trials trials;
-  for (const LrPoint& point : arm.points) {
-    trials.push_back({.lr_scale = point.lr_scale, .axes = object_of(point.axes), .mean = point.mean});
-    if (rates_of(trials.back()).size() > kMostRates) return std::nullopt;
-  }
+  for (const LrPoint& point : arm.points)
+    if (!point.partial)
+      trials.push_back({.lr_scale = point.lr_scale, .axes = object_of(point.axes), .mean = point.mean, .point = &point});
   return trials;
 }
 
+/// Whether anybody tunes like this.
+bool reasonable(const Trials& trials) {
+  return trials.size() <= kMostTrials && std::all_of(trials.begin(), trials.end(), [](const TuneTrial& trial) {
+           return rates_of(trial).size() <= kMostRates;
+         });
+}
+
 }  // namespace
+
+std::vector<RateLine> rate_lines(const Arm& arm) {
+  const Trials trials = trials_of(arm);
+  std::vector<RateLine> lines;
+  const auto chosen =
+      std::find_if(trials.begin(), trials.end(), [&](const TuneTrial& trial) { return trial.point == &arm.chosen(); });
+  if (chosen == trials.end()) return lines;
+  const auto at = static_cast<std::size_t>(chosen - trials.begin());
+  for (const std::string& rate : rates_of(*chosen)) {
+    RateLine line{.rate = rate.empty() ? "lr_scale" : rate};
+    for (const std::size_t i : line_of(trials, at, rate)) {
+      if (i == at) line.chosen = line.values.size();
+      line.values.push_back(rate_of(trials[i], rate));
+      line.points.push_back(trials[i].point);
+    }
+    if (line.values.size() > 1) lines.push_back(std::move(line));
+  }
+  return lines;
+}
+
+bool at_edge(const Arm& arm) {
+  const std::vector<RateLine> lines = rate_lines(arm);
+  return std::any_of(lines.begin(), lines.end(), [](const RateLine& line) { return line.at_edge(); });
+}
 
 std::int64_t extend_in(std::string_view text) {
   std::optional<std::int64_t> smallest;
@@ -219,9 +252,9 @@ std::int64_t rounds_of_growth(const ReportData& data) {
 }
 
 bool grew_alike(const Arm& a, const Arm& b, std::int64_t rounds) {
-  const std::optional<Trials> first = trials_of(a), second = trials_of(b);
-  if (!first || !second) return false;
-  const std::set<Beginning> one = beginnings_of(*first, rounds), other = beginnings_of(*second, rounds);
+  const Trials first = trials_of(a), second = trials_of(b);
+  if (!reasonable(first) || !reasonable(second)) return false;
+  const std::set<Beginning> one = beginnings_of(first, rounds), other = beginnings_of(second, rounds);
   return std::any_of(one.begin(), one.end(), [&](const Beginning& beginning) { return other.contains(beginning); });
 }
 

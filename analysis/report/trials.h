@@ -1,5 +1,9 @@
 #pragma once
-// Did a stack get more trials than another, or did its grid grow by the rule that holds for all?
+// Of what a stack was tuned over: the learning rates around its best trial, and whether it got more trials than another or
+// its grid grew by the rule that holds for all.
+//
+// A rate is lr_scale, or an axis `ENTRY.lr` of the stack. On the line of a rate through the best trial lie the trials that
+// share everything else with it.
 //
 // In a sweep that tunes, `tune: {extend: N}` adds a trial beyond the edge of a grid where the best one lies, N times at most
 // (docs/sweep-file.md). The report has no sweep file that it could trust to be the one that made these runs, so it plays the
@@ -7,11 +11,28 @@
 // next to what the round added, at the edge, and the step is that of the last two values on that side.
 
 #include <cstdint>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "analysis/report/data.h"
 
 namespace equisweep {
+
+/// The line of a rate through the chosen trial of a stack, of at least two trials.
+struct RateLine {
+  std::string rate;                                                            ///< "lr_scale", "embedding.lr"
+  std::vector<double> values = {};                                             ///< ascending
+  std::vector<const LrPoint*> points = {};                                     ///< at each of them
+  std::size_t chosen = 0;                                                      ///< which of them is the chosen one
+  bool at_edge() const { return chosen == 0 || chosen + 1 == values.size(); }  ///< a better one may lie beyond
+};
+
+/// A line for each rate that was varied around the chosen trial; partial points are none.
+std::vector<RateLine> rate_lines(const Arm& arm);
+
+/// Whether the chosen trial is at the edge of one of its lines.
+bool at_edge(const Arm& arm);
 
 /// N of `tune: {extend: N}` in the text of a sweep file, or of "tune.extend=N" as `--set` has it; the smallest where several
 /// stand in it, 0 where none does.

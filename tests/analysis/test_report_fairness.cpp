@@ -29,7 +29,8 @@ FixtureSweep fair_sweep() {
   FixtureSweep sweep;
   for (const std::string stack : {"base", "new"}) {
     for (const double scale : {0.5, 1.0, 2.0}) sweep.runs.push_back(run("tune", stack, scale, 0, scale == 1 ? 4.0 : 4.5));
-    for (const std::int64_t seed : {10, 11, 12}) sweep.runs.push_back(run("confirm", stack, 1, seed, 4.0));
+    for (const std::int64_t seed : {10, 11, 12})
+      sweep.runs.push_back(run("confirm", stack, 1, seed, 4.0 + 0.01 * static_cast<double>(seed)));
   }
   return sweep;
 }
@@ -56,7 +57,10 @@ const std::vector<Unfair>& unfair() {
   static const std::vector<Unfair> table = {
       {"UPDATE cells SET baseline = 0", "A tuned baseline", Grade::fail, "no stack is marked"},
       {"UPDATE runs SET state = 'running' WHERE run = 12", "All runs have a result", Grade::fail, "1 of 12 runs"},
-      {"UPDATE runs SET state = 'oom' WHERE run = 8", "All runs have a result", Grade::warn, "1 run oom"},
+      {"UPDATE runs SET state = 'oom' WHERE run = 8", "All runs have a result", Grade::fail,
+       "new on m at lr_scale 1: 1 of 1 run without a result, where it might have been best; 1 run oom"},
+      {"INSERT INTO events VALUES (7, 1, 1, '', 0, 'fault', '')", "No injected faults", Grade::fail,
+       "job 00000000e9150007 was made to fail"},
       {"DELETE FROM cells WHERE stack = 'new' AND phase = 'confirm'", "All runs have a result", Grade::fail,
        "new on m was not confirmed"},
       {"DELETE FROM cells WHERE cell = 1", "Equal trials for each stack", Grade::fail, "new on m: 3 trials, the baseline 2"},

@@ -107,7 +107,7 @@ TEST_F(Report, VerdictInWords) {
       "Holm's correction). Best at the edge of the learning rates that were tried, and so perhaps not fully tuned: base, "
       "good.\n\n"
       "The lowest mean loss, 3.7333 (good on m), is 1.267 nats below the unigram entropy of the corpus, 5.000. 1 of 15 runs "
-      "diverged or failed; they count as infinite losses. The seeds that chose the learning rates also support these "
+      "diverged; they count as infinite losses. The seeds that chose the learning rates also support these "
       "claims, "
       "so the differences still await fresh seeds.");
 }

@@ -18,21 +18,15 @@ namespace {
 constexpr double kBasin = 1.01;  // the basin: means within 1% of the best
 
 struct Basin {
-  double low = 0, high = 0;  // lr_scale
+  double low = 0, high = 0;  // values of the rate
 };
 
-// Along lr_scale at the best point's own axes.
-Basin basin_of(const Arm& arm) {
-  std::vector<const LrPoint*> line;
-  for (const LrPoint& p : arm.points) {
-    if (p.axes == arm.chosen().axes) line.push_back(&p);
-  }
-  const auto best = std::find(line.begin(), line.end(), &arm.chosen());
-  auto low = best, high = best;
-  const double limit = kBasin * arm.chosen().mean;
-  while (low != line.begin() && (*(low - 1))->mean <= limit) --low;
-  while (high + 1 != line.end() && (*(high + 1))->mean <= limit) ++high;
-  return {(*low)->lr_scale, (*high)->lr_scale};
+Basin basin_of(const RateLine& line) {
+  const double limit = kBasin * line.points[line.chosen]->mean;
+  std::size_t low = line.chosen, high = line.chosen;
+  while (low > 0 && line.points[low - 1]->mean <= limit) --low;
+  while (high + 1 < line.points.size() && line.points[high + 1]->mean <= limit) ++high;
+  return {line.values[low], line.values[high]};
 }
 
 Figure rate_curve(const ReportData& data, std::size_t model) {
@@ -53,11 +47,11 @@ Figure rate_curve(const ReportData& data, std::size_t model) {
     for (const LrPoint& point : arm.points) {
       Series& line = lines.try_emplace(point.axes, Series{.label = {}, .stack = static_cast<int>(arm.stack)}).first->second;
       if (point.axes == arm.chosen().axes) line.label = data.stacks[arm.stack];
-      const bool pending = std::all_of(point.cells.begin(), point.cells.end(), [](auto* c) { return c->run->pending(); });
-      if (!pending) line.points.push_back({.x = point.lr_scale, .y = point.mean});
+      const bool any = std::any_of(point.cells.begin(), point.cells.end(), [](auto* c) { return is_result(c->run->state); });
+      if (any) line.points.push_back({.x = point.lr_scale, .y = point.mean});
       seeds = std::max(seeds, point.cells.size());
       for (const CellRecord* cell : point.cells) {
-        const double loss = cell->run->final_loss();
+        const double loss = cell->run->gone() ? kNan : cell->run->final_loss();
         if (!std::isnan(loss)) points.points.push_back({.x = cell->lr_scale, .y = loss});
         figure.data.add(
             {data.stacks[arm.stack], cell->lr_scale, cell->axes, cell->seed, loss, std::string(name_of(cell->run->state))});
@@ -71,9 +65,9 @@ Figure rate_curve(const ReportData& data, std::size_t model) {
   }
   figure.plots.push_back(std::move(plot));
   figure.caption = fmt::format(
-      "{}: points are seeds (up to {} a learning rate), lines their means. Triangles at the top are runs that diverged, "
-      "failed or lie above the axis; "
-      "a mean over such a seed is infinite and breaks the line.",
+      "{}: points are seeds (up to {} a learning rate), lines their means. Triangles at the top are runs that diverged or "
+      "lie "
+      "above the axis; a mean over a seed that diverged is infinite and breaks the line.",
       visible(data.models[model]), seeds);
   for (const Arm& arm : data.tuning_arms) {
     if (arm.model != model || !std::isfinite(arm.chosen().mean)) continue;
@@ -90,44 +84,56 @@ Content learning_rate_section(const SectionInput& input) {
   const ReportData& data = input.data;
   Content content = {
       Paragraph{"For each model and stack the point with the lowest mean final loss is chosen, by the same rule for every "
-                "stack; a diverged or failed seed "
-                "makes the mean infinite. Stacks with axes of their own show their best setting in full colour."}};
+                "stack; a diverged seed makes the mean infinite, and a point without a result of every seed is not chosen "
+                "before one that has them. Stacks with axes of their own show their best setting in full colour."}};
   if (data.tuned)
     content.emplace_back(Paragraph{
         fmt::format("These are the runs that tune, on seed{} {}; the claims of this report rest on other runs, with "
                     "fresh seeds. A trial is one point, on all of these seeds.",
                     data.seeds("tune").size() == 1 ? "" : "s", fmt::join(data.seeds("tune"), ", "))});
-  Table table{.id = "learning-rates",
-              .caption =
-                  "Where each stack is best, and how wide its basin is: the range of lr_scale around the optimum whose mean "
-                  "loss is within 1% of the best.",
-              .columns = {{.title = "Model", .csv_name = "model"},
-                          {.title = "Stack", .csv_name = "stack"},
-                          {.title = "Best", .csv_name = "best_point"},
-                          {.title = "Mean loss", .numeric = true, .csv_name = "val_loss_nats"},
-                          {.title = "n", .numeric = true, .csv_name = "n"},
-                          {.title = "Trials", .numeric = true, .csv_name = "trials"},
-                          {.title = "Basin from", .numeric = true, .csv_name = "basin_low"},
-                          {.title = "to", .numeric = true, .csv_name = "basin_high"},
-                          {.title = "Width", .numeric = true, .csv_name = "basin_factor"},
-                          {.title = "Optimum", .csv_name = "optimum"}},
-              .rows = {},
-              .notes = {}};
+  Table table{
+      .id = "learning-rates",
+      .caption =
+          "Where each stack is best, and how wide its basin is along each rate that was varied: the range around the "
+          "optimum whose mean loss is within 1% of the best, all else as there.",
+      .columns = {{.title = "Model", .csv_name = "model"},
+                  {.title = "Stack", .csv_name = "stack"},
+                  {.title = "Best", .csv_name = "best_point"},
+                  {.title = "Mean loss", .numeric = true, .csv_name = "val_loss_nats"},
+                  {.title = "n", .numeric = true, .csv_name = "n"},
+                  {.title = "Trials", .numeric = true, .csv_name = "trials"},
+                  {.title = "Rate", .csv_name = "rate"},
+                  {.title = "Basin from", .numeric = true, .csv_name = "basin_low"},
+                  {.title = "to", .numeric = true, .csv_name = "basin_high"},
+                  {.title = "Width", .numeric = true, .csv_name = "basin_factor"},
+                  {.title = "Optimum", .csv_name = "optimum"}},
+      .rows = {},
+      .notes = {}};
   bool edges = false;
   for (const Arm& arm : data.tuning_arms) {
     if (!std::isfinite(arm.chosen().mean)) continue;
-    const Basin basin = basin_of(arm);
-    edges = edges || arm.at_edge();
+    const std::vector<RateLine> lines = rate_lines(arm);
     Value stack = text(stack_label(data, arm.stack));
     stack.key = static_cast<int>(arm.stack);
     stack.value = data.stacks[arm.stack];
-    table.rows.push_back({text(data.models[arm.model]), stack, text(point_name(arm.chosen())),
-                          number(arm.chosen().mean, kLossDecimals),
-                          count(static_cast<std::int64_t>(finite_losses(arm.chosen()).size())),
-                          count(static_cast<std::int64_t>(arm.points.size())), Value{significant(basin.low, 4), basin.low},
-                          Value{significant(basin.high, 4), basin.high},
-                          Value{significant(basin.high / basin.low, 3) + "×", basin.high / basin.low},
-                          text(arm.at_edge() ? "at the edge of the grid" : "inside the grid")});
+    const std::vector<Value> row = {text(data.models[arm.model]),
+                                    stack,
+                                    text(point_name(arm.chosen())),
+                                    number(arm.chosen().mean, kLossDecimals),
+                                    count(static_cast<std::int64_t>(finite_losses(arm.chosen()).size())),
+                                    count(static_cast<std::int64_t>(arm.trials()))};
+    const auto add = [&](const std::vector<Value>& along) {
+      table.rows.push_back(row);
+      table.rows.back().insert(table.rows.back().end(), along.begin(), along.end());
+    };
+    for (const RateLine& line : lines) {
+      const Basin basin = basin_of(line);
+      edges = edges || line.at_edge();
+      add({text(line.rate), Value{significant(basin.low, 4), basin.low}, Value{significant(basin.high, 4), basin.high},
+           Value{significant(basin.high / basin.low, 3) + "×", basin.high / basin.low},
+           text(line.at_edge() ? "at the edge of the grid" : "inside the grid")});
+    }
+    if (lines.empty()) add({nothing(), nothing(), nothing(), nothing(), text("one learning rate")});
   }
   for (std::string& note : fewer_trials(data)) table.notes.push_back(std::move(note));
   if (rounds_of_growth(data) > 0)

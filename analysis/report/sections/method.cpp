@@ -57,10 +57,15 @@ Content method_section(const SectionInput& input) {
   Content content;
   content.emplace_back(List{{
       "Final validation loss: mean cross entropy in nats per token over fixed validation windows, after the last update of "
-      "a run that ended as done. A run that diverged, failed or ended "
-      "without a finite loss counts as +∞.",
+      "a run that ended as done. A run that diverged or ended without a finite loss counts as +∞. A run that failed, ran "
+      "out "
+      "of memory or time, was lost or cancelled has no loss, and its point is incomplete.",
       "Choice of the learning rate: for each model and stack the point (lr_scale and the stack's own axes) with the lowest "
-      "mean final loss over seeds, ties to the smaller lr_scale. The same rule for every stack.",
+      "mean final loss over seeds, ties to the smaller lr_scale, of the points that have a result of every seed; a point on "
+      "fewer seeds than others of its stack is not chosen. Where an incomplete point might have won (no seed of it "
+      "diverged, "
+      "and those that it has are not worse than the same seeds of the chosen point), no claim is made. The same rule for "
+      "every stack.",
       interval_formula(data.intervals) +
           " Differences: stack minus baseline, paired by seed where seeds are shared, else Welch's t.",
       "Several comparisons: p-values are adjusted by Holm's step-down method over all stacks and models of this report; a "
@@ -73,13 +78,13 @@ Content method_section(const SectionInput& input) {
       "Speed-up: the baseline's steps, tokens or seconds to its own final loss, divided by the stack's to the same loss, on "
       "the mean validation curves, linear between evaluations. Seconds are training time on the machine that ran the job; "
       "they compare stacks only where the jobs had the machine to themselves alike.",
-      data.tuned
-          ? fmt::format("Seeds that chose the learning rates: {}. Seeds of the runs that the claims rest on: {}.",
-                        fmt::join(data.seeds("tune"), ", "), fmt::join(data.seeds("confirm"), ", "))
-          : fmt::format(
-                "Seeds of this sweep: {}. The seeds that chose the learning rates also support the claims; a claim free "
-                "of that choice needs seeds that no choice has seen.",
-                seed_list.empty() ? "none" : seed_list),
+      data.tuned ? fmt::format("Seeds that chose the learning rates: {}. Seeds of the runs that the claims rest on: {}.",
+                               fmt::join(data.seeds("tune"), ", "), fmt::join(data.seeds("confirm"), ", "))
+                 : fmt::format("Seeds of this sweep: {}. {}", seed_list.empty() ? "none" : seed_list,
+                               data.chose()
+                                   ? "The seeds that chose the learning rates also support the claims; a claim free of that "
+                                     "choice needs seeds that no choice has seen."
+                                   : "Nothing was chosen, so every seed is fresh."),
   }});
 
   ValuesByPath corpora, settings, environment;

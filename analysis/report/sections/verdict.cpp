@@ -11,6 +11,7 @@
 #include "analysis/report/fairness.h"
 #include "analysis/report/format.h"
 #include "analysis/report/section.h"
+#include "analysis/report/trials.h"
 
 namespace equisweep {
 namespace {
@@ -88,15 +89,16 @@ std::string unigram_sentence(const ReportData& data) {
 }
 
 std::string ratio(const std::optional<Reached>& stack, const std::optional<Reached>& baseline, double Reached::*what) {
+  if (!baseline) return "–";  // one of them has no curve
   if (!stack) return "not reached";
-  if (!baseline || !((*stack).*what > 0)) return "–";
+  if (!((*stack).*what > 0)) return "–";
   return fmt::format("{:.2f}×", (*baseline).*what / (*stack).*what);
 }
 
 Value ratio_value(const StackResult& r, double Reached::*what) {
   Value v = text(ratio(r.reached, r.baseline_reached, what));
   v.value = std::monostate{};
-  if (!r.reached) v.value = 0.0;
+  if (!r.reached && r.baseline_reached) v.value = 0.0;
   if (r.reached && r.baseline_reached && (*r.reached).*what > 0) v.value = (*r.baseline_reached).*what / (*r.reached).*what;
   return v;
 }
@@ -117,13 +119,21 @@ std::string outcome_word(Outcome outcome) {
 
 /// Why a stack of a sweep that tunes has no run that confirms.
 std::string unconfirmed(const ReportData& data, std::size_t model, std::size_t stack) {
-  const auto arm = std::find_if(data.tuning_arms.begin(), data.tuning_arms.end(),
-                                [&](const Arm& a) { return a.model == model && a.stack == stack; });
-  const bool over =
-      arm != data.tuning_arms.end() &&
-      std::all_of(arm->points.begin(), arm->points.end(), [](const LrPoint& p) { return p.complete && std::isinf(p.mean); });
-  return fmt::format("No claim about {} on {}: {}.", visible(data.stacks[stack]), visible(data.models[model]),
-                     over ? "at every learning rate a seed diverged or failed" : "its learning rate is still being chosen");
+  std::string why = "its learning rate is still being chosen";
+  const Arm* arm = data.tuning_arm(model, stack);
+  if (arm == nullptr) {
+    why = "it was not run on this model";
+  } else {
+    const auto all = [&](auto&& holds) { return std::all_of(arm->points.begin(), arm->points.end(), holds); };
+    std::size_t gone = 0, runs = 0;
+    for (const LrPoint& p : arm->points) gone += p.gone, runs += p.cells.size();
+    if (all([](const LrPoint& p) { return p.complete && std::isinf(p.mean); })) {
+      why = "at every learning rate a seed diverged";
+    } else if (gone > 0 && all([](const LrPoint& p) { return p.complete || p.gone > 0; })) {
+      why = fmt::format("{} of the {} that choose its learning rate ended without a result", gone, plural(runs, "run"));
+    }
+  }
+  return fmt::format("No claim about {} on {}: {}.", visible(data.stacks[stack]), visible(data.models[model]), why);
 }
 
 // "This report joins a, b. They differ in train.steps: ..." of several sweeps.
@@ -221,6 +231,12 @@ std::string overall_words(const SectionInput& input, const Answers& answers) {
   return out;
 }
 
+/// Whether the point of an arm was chosen among several.
+bool several_points(const ReportData& data, const Arm& arm) {
+  const Arm* tuning = data.tuning_arm(arm.model, arm.stack);
+  return tuning != nullptr && tuning->points.size() > 1;
+}
+
 // What the baseline came to on a model, and each other stack beside it.
 std::string model_words(const SectionInput& input, std::size_t model) {
   const ReportData& data = input.data;
@@ -234,8 +250,9 @@ std::string model_words(const SectionInput& input, std::size_t model) {
     const Interval i = interval_of(values, data.intervals);
     out = fmt::format("On {}, the {} baseline", visible(data.models[model]), visible(data.stacks[*data.baseline]));
     out += values.empty() ? " has no finite final loss yet."
-                          : fmt::format(" at its best learning rate ({}) ended at {} nats per token (n = {}).",
-                                        visible(point_name(base->chosen())), with_interval(i, kLossDecimals), i.n);
+                          : fmt::format(" at its {} learning rate ({}) ended at {} nats per token (n = {}).",
+                                        several_points(data, *base) ? "best" : "only", visible(point_name(base->chosen())),
+                                        with_interval(i, kLossDecimals), i.n);
   } else {
     out = data.tuned ? unconfirmed(data, model, *data.baseline)
                      : fmt::format("On {}, the baseline was not run.", visible(data.models[model]));
@@ -245,13 +262,13 @@ std::string model_words(const SectionInput& input, std::size_t model) {
       out.append(" ").append(sentence(data, r, tests));
   }
   for (const std::size_t stack : unconfirmed_stacks(data, model)) out.append(" ").append(unconfirmed(data, model, stack));
-  std::vector<std::string> at_edge;
+  std::vector<std::string> edges;
   for (const Arm& arm : data.tuning_arms)
-    if (arm.model == model && std::isfinite(arm.chosen().mean) && arm.at_edge())
-      at_edge.push_back(visible(data.stacks[arm.stack]));
-  if (!at_edge.empty())
+    if (arm.model == model && std::isfinite(arm.chosen().mean) && at_edge(arm))
+      edges.push_back(visible(data.stacks[arm.stack]));
+  if (!edges.empty())
     out += fmt::format(" Best at the edge of the learning rates that were tried, and so perhaps not fully tuned: {}.",
-                       fmt::join(at_edge, ", "));
+                       fmt::join(edges, ", "));
   return out;
 }
 
@@ -259,16 +276,24 @@ std::string model_words(const SectionInput& input, std::size_t model) {
 std::string closing_words(const SectionInput& input) {
   const ReportData& data = input.data;
   std::string out = unigram_sentence(data);
-  const std::size_t lost = static_cast<std::size_t>(std::count_if(
-      data.runs.begin(), data.runs.end(), [](const auto& r) { return !r->pending() && std::isinf(r->final_loss()); }));
-  if (lost > 0)
-    out += fmt::format(" {} of {} runs diverged or failed; they count as infinite losses.", lost, data.runs.size());
+  std::size_t diverged = 0, gone = 0;
+  for (const auto& run : data.runs) {
+    gone += run->gone() ? 1 : 0;
+    diverged += is_result(run->state) && std::isinf(run->final_loss()) ? 1 : 0;
+  }
+  if (diverged > 0)
+    out += fmt::format(" {} of {} runs diverged; they count as infinite losses.", diverged, data.runs.size());
+  if (gone > 0)
+    out += fmt::format(
+        " {} of {} runs ended without a result; no learning rate with such a run is chosen before one whose runs "
+        "all have one.",
+        gone, data.runs.size());
   for (const std::string& note : fewer_trials(data)) out.append(" ").append(note);
   const std::vector<std::int64_t> chose = data.seeds("tune");
   if (data.tuned)
     out += fmt::format(" Learning rates were chosen on seed{} {}, and no run of that choice counts here.",
                        chose.size() == 1 ? "" : "s", fmt::join(chose, ", "));
-  if (!input.results.empty() && !data.tuned)
+  if (!input.results.empty() && !data.tuned && data.chose())
     out += " The seeds that chose the learning rates also support these claims, so the differences still await fresh seeds.";
   return out;
 }
@@ -309,10 +334,9 @@ Content verdict_section(const SectionInput& input) {
   if (auto figure = differences_figure(input)) content.emplace_back(std::move(*figure));
   Table table{
       .id = "verdict",
-      .caption =
-          "Each stack at its best learning rate against the baseline at its best. Differences of the final validation loss "
-          "in nats "
-          "per token, stack minus baseline, with 95% intervals.",
+      .caption = std::string(input.data.chose() ? "Each stack at its best learning rate against the baseline at its best."
+                                                : "Each stack against the baseline.") +
+                 " Differences of the final validation loss in nats per token, stack minus baseline, with 95% intervals.",
       .columns = {{.title = "Model", .csv_name = "model"},
                   {.title = "Stack", .csv_name = "stack"},
                   {.title = "Difference", .numeric = true, .csv_name = "difference_nats"},
