@@ -63,8 +63,9 @@ Content audit_tables(const ReportData& data);
 /// An empty figure of small plots, three in a row, with its colours explained above.
 Figure small_plots(std::string id, std::string title, std::string caption, std::vector<std::string> data_columns);
 
-std::string learning_rates(const RunRecord& run);                    ///< "default 0.003, matrix 0.02"
-std::string point_name(const LrPoint& point);                        ///< "lr_scale 0.5, embedding.lr 0.1"
+std::string learning_rates(const RunRecord& run);  ///< "default 0.003, matrix 0.02"
+std::string point_name(const LrPoint& point);      ///< "lr_scale 0.5, embedding.lr 0.1"
+bool has_plain_id(const RunRecord& run);           ///< 16 hexadecimal digits, as a command or a path may have it
 std::string stack_label(const ReportData& data, std::size_t stack);  ///< its name, "(baseline)" added
 
 }  // namespace equisweep

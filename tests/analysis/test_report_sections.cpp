@@ -1,4 +1,5 @@
 // Cost, time to target, component ablation and failures against numbers worked out by hand.
+#include <array>
 #include <cmath>
 #include <fstream>
 
@@ -40,6 +41,34 @@ TEST_F(ReportSections, TimeToTargetIsPairedBySeedAndAMissIsInfinite) {
   EXPECT_EQ(shown_at(table, 1, "reached"), "1 of 3");
   EXPECT_EQ(shown_at(table, 1, "steps"), "∞");
   EXPECT_EQ(shown_at(table, 1, "steps_ratio"), "never");
+}
+
+// Targets 4.0. half: at step 150 and 100, and twice never. most: at 150, 100 and 200, and once never, that is 0.5, 0.75, 1
+// and infinitely many times the baseline's 200 steps.
+TEST_F(ReportSections, TimeToTargetOfAnEvenNumberOfSeedsDoesNotAverageAMissWithAHit) {
+  for (const int seeds : {2, 4}) {
+    SCOPED_TRACE(seeds);
+    FixtureSweep sweep;
+    for (int seed = 0; seed < seeds; ++seed) {
+      const bool first = seed % (seeds / 2) == 0;
+      sweep.runs.push_back(run("base", seed, 5, 4.0));
+      sweep.runs.push_back(run("half", seed, first ? 5 : 4, seed < seeds / 2 ? 3.0 : 4.5));
+      if (seed >= seeds / 2) sweep.runs.back().evals[1].second = 5;
+      if (seeds == 4) sweep.runs.push_back(run("most", seed, seed == 1 ? 4 : 5, std::array{3.0, 3.0, 4.0, 4.5}[seed]));
+    }
+    const Table table = table_of(content_of(time_to_target_section, database(sweep)));
+    EXPECT_EQ(shown_at(table, 0, "reached"), seeds == 2 ? "1 of 2" : "2 of 4");
+    EXPECT_EQ(shown_at(table, 0, "steps"), "∞");
+    for (const char* ratio : {"steps_ratio", "tokens_ratio", "seconds_ratio"}) {
+      EXPECT_EQ(shown_at(table, 0, ratio), "never") << ratio;
+      EXPECT_EQ(number_at(table, 0, ratio), 0) << ratio;
+    }
+    if (seeds == 2) continue;
+    EXPECT_EQ(shown_at(table, 1, "reached"), "3 of 4");
+    EXPECT_NEAR(number_at(table, 1, "steps"), 175, 1e-9);
+    EXPECT_NEAR(number_at(table, 1, "steps_ratio"), 200.0 / 175, 1e-9);
+    EXPECT_NEAR(number_at(table, 1, "seconds_ratio"), 100.0 / 175, 1e-9);
+  }
 }
 
 // Run 1 (base): 2 steps of 0.2 s in its first attempt, the second done again by its second one: 0.2 and 0.4. Run 2: 0.6.
@@ -123,6 +152,53 @@ TEST_F(ReportSections, AblationTakesAnotherLearningRateForTuning) {
   EXPECT_EQ(shown_at(table, 1, "stack"), "full");
   EXPECT_EQ(number_at(table, 1, "components_changed"), 0);
   EXPECT_EQ(shown_at(table, 1, "changed_keys"), "embedding: lr 0.25 → 0.5; mlp: lr 0.04 → 0.02");
+}
+
+TEST_F(ReportSections, AStackThatIsPendingHasNeitherDivergedNorMissed) {
+  FixtureSweep sweep = ablation();
+  for (FixtureRun& r : sweep.runs)
+    if (r.stack == "full") r.state = "queued";
+  const fs::path path = database(sweep, kStacks);
+  const auto is_empty = [](const Table& table, std::size_t row, const char* column) {
+    const Value& value = value_at(table, row, column);
+    return value.shown == "–" && std::holds_alternative<std::monostate>(value.value);
+  };
+  const Table parts = table_of(content_of(ablation_section, path));
+  ASSERT_EQ(parts.rows.size(), 3U);
+  EXPECT_EQ(shown_at(parts, 0, "stack"), "no-mlp") << "what others are compared with has losses";
+  EXPECT_EQ(shown_at(parts, 2, "stack"), "full");
+  EXPECT_EQ(shown_at(parts, 2, "reading"), "no claim: no run has ended yet");
+  for (const char* column : {"difference_nats", "half_width_nats", "p_holm"})
+    EXPECT_TRUE(is_empty(parts, 2, column)) << column;
+  const Table verdict = table_of(content_of(verdict_section, path));
+  ASSERT_EQ(shown_at(verdict, 0, "stack"), "full");
+  for (const char* column : {"speedup_steps", "speedup_tokens", "speedup_seconds"}) {
+    EXPECT_TRUE(is_empty(verdict, 0, column)) << column;
+    EXPECT_GT(number_at(verdict, 1, column), 0) << column;
+  }
+}
+
+TEST_F(ReportSections, EachRunHasTheCommandThatTrainsItAgain) {
+  FixtureSweep sweep;
+  sweep.runs = {run("base", 0, 5, 4), run("base", 1, 5, 4), run("new", 0, 5, 4)};
+  sweep.runs[1].state = "oom";
+  sweep.runs[2].state = "queued";
+  const fs::path path = database(sweep);
+  const auto command = [&](std::size_t row) {
+    return value_at(table_of(content_of(all_runs_section, path)), row, "command").value;
+  };
+  EXPECT_EQ(std::get<std::string>(command(0)), "equisweep rerun 00000000e9150001 --verify");
+  EXPECT_EQ(std::get<std::string>(command(1)), "equisweep rerun 00000000e9150002 --verify");
+  EXPECT_EQ(std::get<std::string>(command(2)), "") << "there is nothing to compare with yet";
+  testing::change_sweep(
+      path,
+      "PRAGMA foreign_keys = OFF; UPDATE cells SET job = replace(job, '00000000', '0; touch'); UPDATE runs "
+      "SET job = replace(job, '00000000', '0; touch')");
+  EXPECT_EQ(std::get<std::string>(command(0)), "");
+  for (const Block& block : content_of(failures_section, path)) {
+    const auto* paragraph = std::get_if<Paragraph>(&block);
+    EXPECT_TRUE(paragraph == nullptr || paragraph->text.find("touch") == std::string::npos) << paragraph->text;
+  }
 }
 
 TEST_F(ReportSections, FailuresSayWhereTheyEndedAndHowToSeeThemAgain) {

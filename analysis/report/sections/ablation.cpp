@@ -22,7 +22,8 @@ struct Row {
 const CellRecord& example(const Arm& arm) { return *arm.chosen().cells.front(); }
 
 // The stack that does most roles differently from the baseline; of equals the one that most stacks differ from in a single
-// component, then the last. None where no other stack but the baseline is left to compare with it.
+// component, then the last. None where no other stack but the baseline is left to compare with it. A stack without a finite
+// loss, pending or lost, is nothing that others could be compared with.
 const Arm* full_stack(const ReportData& data, std::size_t model, const Arm& baseline) {
   const RoleOptions base = role_options(data, example(baseline));
   const Arm* full = nullptr;
@@ -31,6 +32,7 @@ const Arm* full_stack(const ReportData& data, std::size_t model, const Arm& base
   for (const Arm& arm : data.arms) {
     if (arm.model != model || &arm == &baseline) continue;
     ++stacks;
+    if (finite_losses(arm.chosen()).empty()) continue;
     const RoleOptions own = role_options(data, example(arm));
     std::size_t roles = 0, neighbours = 0;
     for (const Component& c : changed_components(base, own)) roles += c.rate_only ? 0 : c.roles.size();
@@ -51,8 +53,8 @@ std::vector<Row> rows_of(const ReportData& data, const Arm& full) {
     if (arm.model != full.model || &arm == &full) continue;
     Row row{.arm = &arm, .components = changed_components(own, role_options(data, example(arm)))};
     row.comparison = compare_points(finite_losses(arm.chosen()), finite_losses(full.chosen()), data.intervals);
-    if (std::isinf(arm.chosen().mean)) row.why = "a seed diverged or failed";
-    if (std::isinf(full.chosen().mean)) row.why = "a seed of the full stack diverged or failed";
+    if (arm.chosen().lost > 0) row.why = "a seed diverged or failed";
+    if (full.chosen().lost > 0) row.why = "a seed of the full stack diverged or failed";
     rows.push_back(std::move(row));
   }
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
@@ -69,6 +71,7 @@ std::string changes_of(const Row& row) {
 
 std::string reading(const Row& row, double adjusted_p) {
   if (!row.why.empty()) return "no claim: " + row.why;
+  if (row.comparison.difference.n == 0) return "no claim: no run has ended yet";
   if (row.comparison.difference.n < 2) return "no claim: one seed";
   if (!(adjusted_p < kAlpha)) return "not distinguishable";
   return row.comparison.difference.mean > 0 ? "worse than the full stack" : "better than the full stack";

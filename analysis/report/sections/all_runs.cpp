@@ -8,6 +8,14 @@
 #include "analysis/report/section.h"
 
 namespace equisweep {
+namespace {
+
+/// What trains a run that has ended again and compares the losses.
+std::string rerun_command(const RunRecord& run) {
+  return run.pending() || !has_plain_id(run) ? "" : fmt::format("equisweep rerun {} --verify", run.job);
+}
+
+}  // namespace
 
 Content all_runs_section(const SectionInput& input) {
   const ReportData& data = input.data;
@@ -38,7 +46,8 @@ Content all_runs_section(const SectionInput& input) {
                           {.title = "Tokens", .numeric = true, .csv_name = "tokens", .hidden = true},
                           {.title = "Training time", .numeric = true, .csv_name = "seconds"},
                           {.title = "Attempt", .numeric = true, .csv_name = "attempt", .hidden = one_attempt},
-                          {.title = "Message", .csv_name = "message", .hidden = no_message, .prose = true}},
+                          {.title = "Message", .csv_name = "message", .hidden = no_message, .prose = true},
+                          {.title = "Command", .csv_name = "command", .hidden = true}},
               .rows = {},
               .notes = {}};
   for (const CellRecord& cell : data.cells) {
@@ -53,7 +62,7 @@ Content all_runs_section(const SectionInput& input) {
          last != nullptr && last->bits_per_byte ? number(*last->bits_per_byte, kLossDecimals) : nothing(),
          last != nullptr ? count(last->step) : nothing(), last != nullptr ? count(last->tokens) : nothing(),
          last != nullptr ? Value{duration(last->seconds), last->seconds} : nothing(), count(run.attempt),
-         run.message.empty() ? text("") : text(run.message)});
+         run.message.empty() ? text("") : text(run.message), text(rerun_command(run))});
   }
   Content content = {Paragraph{fmt::format("{} in {}: {}.", plural(data.runs.size(), "run"),
                                            plural(data.cells.size(), "cell"), states.empty() ? "none" : states)}};

@@ -23,7 +23,7 @@ bool ended_badly(const RunRecord& run) { return !run.pending() && std::isinf(run
 
 // The last lines of the worker's output; nothing if there is none, or a link stands in its place.
 std::string log_tail(const ReportData& data, const RunRecord& run) {
-  if (run.job.size() != 16 || run.job.find_first_not_of("0123456789abcdef") != std::string::npos) return "";
+  if (!has_plain_id(run)) return "";
   const std::string path = (data.sweeps[run.sweep].folder / "runs" / run.job / "log.txt").string();
   const int file = open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   if (file < 0) return "";
@@ -66,7 +66,10 @@ Content failures_section(const SectionInput& input) {
   }
   Table table{
       .id = "failures",
-      .caption = "Runs without a finite final loss. All of them count as infinite losses wherever this report compares.",
+      .caption =
+          "Runs without a finite final loss. Those that diverged count as infinite losses wherever this report compares; "
+          "those "
+          "that ended without a result leave their learning rate incomplete.",
       .columns = {{.title = "Job", .csv_name = "job"},
                   {.title = "Model", .csv_name = "model"},
                   {.title = "Stack", .csv_name = "stack"},
@@ -107,6 +110,7 @@ Content failures_section(const SectionInput& input) {
   }
   for (const CellRecord* cell : bad) {
     const RunRecord& run = *cell->run;
+    if (!has_plain_id(run)) continue;  // not a name that anybody should paste into a shell
     content.emplace_back(Paragraph{
         fmt::format("{}: {} on {}, seed {}, {}. To see it again, in the folder of {}:", visible(run.job),
                     visible(data.stacks[cell->stack]), visible(data.models[cell->model]), cell->seed, name_of(run.state),
