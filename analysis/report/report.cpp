@@ -8,6 +8,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "analysis/report/draw.h"
 #include "analysis/report/escape.h"
@@ -17,6 +18,7 @@
 #include "analysis/report/section.h"
 #include "analysis/report/writers.h"
 #include "core/data/sha256.h"
+#include "core/database.h"
 #include "core/document.h"
 #include "core/error.h"
 #include "core/scratch_folder.h"
@@ -25,6 +27,14 @@ namespace equisweep {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// Runs `body`; an error of SQLite leaves it as DatabaseError that names the files of `source`.
+template <typename Body>
+decltype(auto) in_databases(const ReportSource& source, Body&& body) {
+  std::string files;
+  for (const fs::path& file : source.databases) files += (files.empty() ? "" : " or ") + file.string();
+  return in_database(files, std::forward<Body>(body));
+}
 
 constexpr std::size_t kPaperRows = 60;  // a longer table is data and no table of a paper
 
@@ -158,7 +168,6 @@ std::string wrapped(const std::string& paragraph, std::size_t width) {
 void write_report(const ReportSource& source, const fs::path& out, const ReportOptions& options) {
   ReportData data(source);
   data.intervals = options.intervals;
-  const std::vector<StackResult> results = compare(data);
   const nlohmann::json title = data.setting("title");
   Document document{.title = title.is_string() && data.sweeps.size() == 1 ? title.get<std::string>() : data.name(),
                     .subtitle = subtitle(data),
@@ -166,8 +175,11 @@ void write_report(const ReportSource& source, const fs::path& out, const ReportO
                     .baseline = data.baseline,
                     .stacks = data.stacks,
                     .svg = {}};
-  for (const Section& section : sections())
-    document.sections.push_back({section.id, section.title, section.make({data, results})});
+  in_databases(source, [&] {
+    const std::vector<StackResult> results = compare(data);
+    for (const Section& section : sections())
+      document.sections.push_back({section.id, section.title, section.make({data, results})});
+  });
   make_unique(document.sections);
 
   std::error_code error;
@@ -209,27 +221,31 @@ void write_report(const ReportSource& source, const fs::path& out, const ReportO
 
 std::vector<std::string> report_objections(const ReportSource& source) {
   const ReportData data(source);
-  std::vector<std::string> lines;
-  for (const Check& check : fairness(data))
-    if (check.grade == Grade::fail) lines.push_back(check.question + ": " + check.found);
-  return lines;
+  return in_databases(source, [&] {
+    std::vector<std::string> lines;
+    for (const Check& check : fairness(data))
+      if (check.grade == Grade::fail) lines.push_back(check.question + ": " + check.found);
+    return lines;
+  });
 }
 
 std::string report_summary(const ReportSource& source, std::size_t width, const IntervalMethod& intervals) {
   ReportData data(source);
   data.intervals = intervals;
-  const std::vector<StackResult> results = compare(data);
-  const SectionInput input{data, results};
-  std::string out;
-  for (const Block& block : main_table_section(input)) {
-    if (const auto* table = std::get_if<Table>(&block)) out += write_text(*table) + "\n";
-  }
-  bool first = true;
-  for (const std::string& paragraph : verdict_paragraphs(input)) {
-    out += (first ? "" : "\n") + wrapped(paragraph, width);
-    first = false;
-  }
-  return out;
+  return in_databases(source, [&] {
+    const std::vector<StackResult> results = compare(data);
+    const SectionInput input{data, results};
+    std::string out;
+    for (const Block& block : main_table_section(input)) {
+      if (const auto* table = std::get_if<Table>(&block)) out += write_text(*table) + "\n";
+    }
+    bool first = true;
+    for (const std::string& paragraph : verdict_paragraphs(input)) {
+      out += (first ? "" : "\n") + wrapped(paragraph, width);
+      first = false;
+    }
+    return out;
+  });
 }
 
 }  // namespace equisweep

@@ -42,5 +42,20 @@ TEST_F(DamagedReport, TextsOfAnyDepthAreNoDocuments) {
   }
 }
 
+TEST_F(DamagedReport, AnErrorOfSqliteNamesTheFileAndEndsAsOneOfADatabase) {
+  for (const std::string table : {"evals", "steps", "equivariance", "router_stats", "block_stats"}) {
+    SCOPED_TRACE(table);
+    const auto db = database(testing::realistic_sweep(1), "DROP TABLE " + table);
+    try {
+      write_report(db, folder_ / "report", {.figures = false});
+      ADD_FAILURE() << "a report of half a database";
+    } catch (const DatabaseError& error) {
+      EXPECT_EQ(error.code(), ExitCode::database);
+      EXPECT_EQ(std::string(error.what()), db.string() + ": no such table: " + table + " (SQLite 1)");
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder_ / "report" / "index.html"));
+  }
+}
+
 }  // namespace test_report_damage
 }  // namespace equisweep
