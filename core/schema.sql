@@ -99,13 +99,13 @@ CREATE TABLE blocks (                  -- the weights of a run, by number
   PRIMARY KEY (run, block)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE block_stats (             -- worst (largest) over the matrices of a block
+CREATE TABLE block_stats (             -- the largest over the matrices of a block, of the stable rank the least
   run     INTEGER NOT NULL,
   attempt INTEGER NOT NULL,
   step    INTEGER NOT NULL,
   block   INTEGER NOT NULL,
   spectral_norm        REAL,           -- of the weight, before the update
-  stable_rank          REAL,           -- ||W||_F^2 / ||W||_2^2
+  stable_rank          REAL,           -- ||W||_F^2 / ||W||_2^2, the least over the matrices
   update_spectral_norm REAL,           -- of lr * U
   update_to_weight     REAL,           -- ||lr U||_F / ||W||_F
   gradient_norm        REAL,           -- ||G||_F after clipping

@@ -27,8 +27,9 @@ at::Tensor as_matrices(const at::Tensor& blocks) {
   return x.scalar_type() == at::kDouble ? x : x.to(at::kFloat);
 }
 
-// Largest over the matrices of each weight, [K, B] -> [K]; NaN wins, so that it is seen.
-at::Tensor worst(const at::Tensor& per_matrix) { return per_matrix.amax(-1); }
+// Largest and least over the matrices of each weight, [K, B] -> [K]; NaN wins, so that it is seen.
+at::Tensor largest(const at::Tensor& per_matrix) { return per_matrix.amax(-1); }
+at::Tensor least(const at::Tensor& per_matrix) { return per_matrix.amin(-1); }
 
 struct Singular {
   double norm = 0, nuclear = 0, effective_rank = 0;
@@ -132,8 +133,8 @@ class Spectral final : public Diagnostic {
     const double size = std::abs(row.lr);
     const at::Tensor frobenius = row.norms.to(at::kCPU, at::kDouble);
     const at::Tensor columns =
-        at::stack({worst(top[0]), worst((frobenius[0] / top[0]).square()), worst(top[1]) * size,
-                   worst(frobenius[1] * size / frobenius[0]), worst(row.gradient_norms.to(at::kCPU, at::kDouble))})
+        at::stack({largest(top[0]), least((frobenius[0] / top[0]).square()), largest(top[1]) * size,
+                   largest(frobenius[1] * size / frobenius[0]), largest(row.gradient_norms.to(at::kCPU, at::kDouble))})
             .contiguous();
     const auto value = columns.accessor<double, 2>();
     for (std::size_t i = 0; i < row.blocks.size(); ++i) {

@@ -14,7 +14,7 @@ namespace equisweep {
 ///   update_spectral_norm  ||lr U||_2
 ///   update_to_weight      ||lr U||_F / ||W||_F
 ///   gradient_norm         ||G||_F, after clipping
-/// each the largest over the matrices of the weight; 0/0 is stored as NaN.
+/// each that of the worst of the matrices of the weight: the largest, of the stable rank the least; 0/0 is stored as NaN.
 ///
 /// And one MatrixStatsRow per matrix X of each weight (a matrix, a head, an expert, as the entry's view defines it), for
 /// each X of the option `of`: weight W, update lr U, momentum (the first slot of the rule's state, after this step) and

@@ -78,11 +78,11 @@ TEST(Spectral, WritesTheWorstMatrixOfEachWeightAndChangesNothing) {
   for (const std::int64_t k : {0, 1}) {
     ASSERT_TRUE(rows.executeStep());
     EXPECT_EQ(rows.getColumn(0).getInt64(), 4 + k);
-    double norm = 0, rank = 0, update = 0, ratio = 0, size = 0;
+    double norm = 0, rank = 1e9, update = 0, ratio = 0, size = 0;
     for (const std::int64_t head : {0, 1}) {
       const at::Tensor w = weight[k][head], u = direction[k][head];
       norm = std::max(norm, exact_norm(w));
-      rank = std::max(rank, std::pow(frobenius(w) / exact_norm(w), 2));
+      rank = std::min(rank, std::pow(frobenius(w) / exact_norm(w), 2));
       update = std::max(update, 0.25 * exact_norm(u));
       ratio = std::max(ratio, 0.25 * frobenius(u) / frobenius(w));
       size = std::max(size, frobenius(gradient[k][head]));
