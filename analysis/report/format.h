@@ -12,7 +12,7 @@
 
 namespace equisweep {
 
-std::string fixed(double x, int decimals);  ///< "-0.0123" with a true minus sign; "diverged" for +infinity, "–" for NaN
+std::string fixed(double x, int decimals);  ///< "-0.0123" with a true minus sign; "∞" for infinity, "–" for NaN
 std::string signed_fixed(double x, int decimals);             ///< "+0.0123"
 std::string significant(double x, int digits = 3);            ///< "0.003", "1.5e-06"
 std::string grouped(std::int64_t x);                          ///< "1 228 800" with narrow spaces

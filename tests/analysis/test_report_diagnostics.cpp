@@ -62,6 +62,22 @@ TEST_F(ReportDiagnostics, EquivarianceShowsTheWorstVerdictTheMedianErrorAndWhatW
   EXPECT_EQ(figure->data.size, 4U);
 }
 
+TEST_F(ReportDiagnostics, MediansAreOfWhatWasMeasuredAndOfTwoInTheMiddleTheMean) {
+  const auto path = database(
+      two_runs(),
+      "INSERT INTO blocks VALUES (1, 0, 'e', 'mlp_up', 0, '[]', 'default', 'adamw');"
+      "INSERT INTO equivariance (run, attempt, step, block, \"group\", claimed, verdict, error, floor, ratio) VALUES "
+      "(1, 1, 10, 0, 'rows.orthogonal', 1, 'holds', 0.5, NULL, 1), (1, 1, 20, 0, 'rows.orthogonal', 1, 'holds', 0.125, 4, "
+      "1), "
+      "(1, 1, 30, 0, 'rows.orthogonal', 1, 'holds', 0.25, 2, 1), (1, 1, 40, 0, 'rows.orthogonal', 1, 'holds', 8, NULL, 1);"
+      "INSERT INTO block_stats VALUES (1, 1, 10, 0, 1, 8, 0.01, 0.5, 0.1, 0.003, 0), (1, 1, 20, 0, 1, 8, 0.01, 0.25, 0.1, "
+      "0.003, 0), (1, 1, 30, 0, 1, 8, 0.01, NULL, 0.1, 0.003, 8)");
+  const Table audits = table_of(content_of(equivariance_section, path));
+  EXPECT_EQ(number_at(audits, 0, "median_relative_error"), 0.375);
+  EXPECT_EQ(number_at(audits, 0, "median_floor"), 3);
+  EXPECT_EQ(number_at(table_of(content_of(spectra_section, path)), 0, "median_update_to_weight"), 0.375);
+}
+
 // Two layers: load CV 0.2 and 0.4 at step 10 (mean 0.3), 0.1 and 0.3 at step 100, the only one of the last quarter.
 TEST_F(ReportDiagnostics, RoutingIsTheMeanOfTheLastQuarterAndTilesAreSharesOfTokens) {
   const auto path = database(

@@ -7,11 +7,13 @@
 #include <cmath>
 #include <map>
 #include <set>
+#include <utility>
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
 #include "analysis/report/reduce.h"
 #include "analysis/report/section.h"
+#include "core/median.h"
 
 namespace equisweep {
 namespace {
@@ -36,11 +38,10 @@ struct AuditKey {
   auto operator<=>(const AuditKey&) const = default;
 };
 
-double middle(std::vector<double> values) {
-  if (values.empty()) return kNan;
-  const auto half = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), half, values.end());
-  return *half;
+// Of what was measured: an audit may have no floor.
+double median_measured(std::vector<double> values) {
+  std::erase_if(values, [](double x) { return std::isnan(x); });
+  return median(std::move(values));
 }
 
 double real_at(SQLite::Statement& query, int column) {
@@ -179,7 +180,7 @@ Content equivariance_section(const SectionInput& input) {
       Value stack = text(stack_label(data, key.stack));
       stack.key = static_cast<int>(key.stack);
       stack.value = data.stacks[key.stack];
-      const double error = middle(audits.errors), floor = middle(audits.floors);
+      const double error = median(audits.errors), floor = median_measured(audits.floors);
       const auto worst = std::max_element(audits.horizontality.begin(), audits.horizontality.end());
       const auto short_number = [](double x) { return std::isnan(x) ? nothing() : Value{significant(x, 3), x}; };
       const std::string verdict(audits.verdict < kVerdicts.size() ? kVerdicts[audits.verdict] : "unknown");

@@ -7,11 +7,13 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <utility>
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
 #include "analysis/report/reduce.h"
 #include "analysis/report/section.h"
+#include "core/median.h"
 
 namespace equisweep {
 namespace {
@@ -244,8 +246,6 @@ void add_rows(const ReportData& data, std::size_t model, const std::vector<ArmSp
       for (const auto& [step, means] : arm.steps)
         if (!std::isnan(means[p].at(2))) updates.push_back(means[p].at(2));
     }
-    const auto half = updates.begin() + static_cast<std::ptrdiff_t>(updates.size() / 2);
-    std::nth_element(updates.begin(), half, updates.end());
     Value stack = text(stack_label(data, arm.stack));
     stack.key = static_cast<int>(arm.stack);
     stack.value = data.stacks[arm.stack];
@@ -253,7 +253,7 @@ void add_rows(const ReportData& data, std::size_t model, const std::vector<ArmSp
     table.rows.push_back(
         {text(data.models[model]), stack, short_number(norm.value), text(norm.role),
          std::isfinite(growth.value) ? Value{fmt::format("{:.2f}×", growth.value), growth.value} : nothing(),
-         text(growth.role), short_number(rank.value), text(rank.role), short_number(updates.empty() ? kNan : *half),
+         text(growth.role), short_number(rank.value), text(rank.role), short_number(median(std::move(updates))),
          count(static_cast<std::int64_t>(arm.runs))});
   }
 }
