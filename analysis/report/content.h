@@ -76,7 +76,8 @@ struct Plot {
     double y = 0;
     std::string label = {};
   };
-  std::optional<Level> level = {};  ///< a dashed horizontal line
+  std::optional<Level> level = {};    ///< a dashed horizontal line
+  std::optional<double> y_most = {};  ///< where the axis ends although lines lie above: they leave the plot there
 };
 
 /// The numbers behind a figure, as the lines of its CSV file: written at once, because there may be many.

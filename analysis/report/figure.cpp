@@ -77,6 +77,8 @@ Ranges ranges_of(const Plot& plot) {
       if (limit + 0.1 * (limit - least) < r.y.high && limit > middle) r.y.high = limit, r.clipped = true;
     }
   }
+  if (plot.y_most && along(*plot.y_most, plot.log_y) > r.y.low)
+    r.y.high = std::min(r.y.high, along(*plot.y_most, plot.log_y));
   if (plot.level) {
     Range with = r.y;
     with.add(along(plot.level->y, plot.log_y));

@@ -48,6 +48,37 @@ std::map<std::string, std::string> chunks_of(const std::string& png) {
   return chunks;
 }
 
+std::pair<double, double> y_range(const Content& content) {
+  const std::string script = gnuplot_script(std::get<Figure>(content.front()), std::nullopt, ".");
+  const std::string head = "set yrange [";
+  const std::size_t at = script.find(head) + head.size(), colon = script.find(':', at), end = script.find(']', at);
+  std::pair<double, double> range = {kNan, kNan};
+  std::from_chars(script.data() + at, script.data() + colon, range.first);
+  std::from_chars(script.data() + colon + 1, script.data() + end, range.second);
+  return range;
+}
+
+class LossFigure : public SweepFolder {};
+
+// From 6 down to 5.5 at step 5 and 4 at step 10, 5% of 200; then in even steps to 3.
+TEST_F(LossFigure, EndsAtTheHighestLossAfterTheFirstTwentieth) {
+  testing::FixtureRun run{.evals = {{0, 6}, {5, 5.5}}};
+  for (int step = 10; step <= 200; step += 19) run.evals.emplace_back(step, 4 - (step - 10) / 190.0);
+  const auto content = [&] { return content_of(curves_section, database({.corpus = "{}", .runs = {run}})); };
+  EXPECT_NEAR(y_range(content()).first, 2.95, 1e-9);
+  EXPECT_NEAR(y_range(content()).second, 4.05, 1e-9) << "a twentieth more than what is shown";
+  const std::string cut = "What the first 5% of the axis has above all that follows is cut off.";
+  EXPECT_NE(std::get<Figure>(content().front()).caption.find(cut), std::string::npos);
+  EXPECT_NE(std::get<Figure>(content().front()).data.lines.find(",6"), std::string::npos) << "the data have all";
+
+  run.evals[4].second = 7;  // a spike later on is shown
+  EXPECT_NEAR(y_range(content()).second, 7 + 0.05 * 4, 1e-9);
+  EXPECT_EQ(std::get<Figure>(content().front()).caption.find(cut), std::string::npos);
+
+  run.evals = {{0, 6}, {100, 4}, {200, 3}};  // what is left would be hardly anything
+  EXPECT_NEAR(y_range(content()).second, 6 + 0.05 * 3, 1e-9);
+}
+
 // 8.4 cm at 300 dots per inch are 992 dots, 17.4 cm are 2055; 300 per inch are 11811 per metre.
 TEST_F(ReportFigures, PngFilesHave300DotsPerInchAtTheWidthOfAColumnOrOfTheText) {
   for (const auto& [name, width] : {std::pair("lr-qwen3-nano.png", 992U), std::pair("spectra-qwen3-nano.png", 2055U)}) {

@@ -1,8 +1,10 @@
 // Validation loss over steps, tokens and training time, at the chosen learning rates.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "analysis/report/escape.h"
 #include "analysis/report/format.h"
@@ -20,7 +22,9 @@ struct Axis {
   double (*of)(const EvalRow&);
 };
 
-constexpr std::size_t kMostFaint = 30;  // single runs that a figure shows apart
+constexpr std::size_t kMostFaint = 30;       // single runs that a figure shows apart
+constexpr double kBeginning = 0.05;          // of an axis: what lies there alone does not decide how high the plot is
+constexpr std::ptrdiff_t kLeastOfALine = 8;  // points after it that a line must have, else its beginning is what it shows
 
 constexpr Axis kAxes[] = {
     {"steps", "steps", "steps", &MeanCurve::Point::step, [](const EvalRow& e) { return static_cast<double>(e.step); }},
@@ -82,6 +86,26 @@ Rows curve_rows(const ReportData& data, const std::vector<StackCurves>& all) {
   return rows;
 }
 
+/// The highest point after the beginning of the axis; nothing where none of the beginning is higher, or the lines are short.
+std::optional<double> top_after_beginning(const std::vector<Series>& all) {
+  double right = 0, top = -kInfinity, highest = -kInfinity;
+  for (const Series& s : all)
+    for (const Series::Point& p : s.points) right = std::max(right, p.x);
+  std::ptrdiff_t longest = 0;
+  for (const Series& s : all) {
+    const auto late = [&](const Series::Point& p) { return p.x >= kBeginning * right; };
+    longest = std::max(longest, std::count_if(s.points.begin(), s.points.end(), late));
+    for (const Series::Point& p : s.points) {
+      const double y = s.kind == Series::Kind::band ? p.high : p.y;
+      if (!std::isfinite(y)) continue;
+      highest = std::max(highest, y);
+      if (late(p)) top = std::max(top, y);
+    }
+  }
+  if (longest < kLeastOfALine || !(top < highest)) return std::nullopt;
+  return top;
+}
+
 Figure loss_curves(const ReportData& data, std::size_t model, const std::vector<StackCurves>& all, const Axis& axis) {
   const std::string name = visible(data.models[model]);
   Figure figure{.id = fmt::format("curves-{}-{}", axis.id, file_stem(data.models[model])),
@@ -120,13 +144,15 @@ Figure loss_curves(const ReportData& data, std::size_t model, const std::vector<
   }
   for (auto* group : {&bands, &faint, &lines})
     for (Series& s : *group) plot.series.push_back(std::move(s));
+  plot.y_most = top_after_beginning(plot.series);
   if (const double entropy = entropy_of(data, model); !std::isnan(entropy))
     plot.level = Plot::Level{entropy, "unigram entropy"};
   const std::string others = runs > kMostFaint ? fmt::format("the {} single runs are not drawn (the data have them)", runs)
                                                : "faint lines: single runs";
   figure.caption =
-      fmt::format("{}, against {}. Lines: means over seeds ({}){}. No smoothing.{}", name, axis.name, seeds,
+      fmt::format("{}, against {}. Lines: means over seeds ({}){}. No smoothing.{}{}", name, axis.name, seeds,
                   bands.empty() ? "" : "; bands: lowest to highest seed; " + others,
+                  plot.y_most ? " What the first 5% of the axis has above all that follows is cut off." : "",
                   plot.level ? " Dashed: the unigram entropy of the corpus, what a model without context can reach." : "");
   figure.plots.push_back(std::move(plot));
   return figure;
