@@ -123,11 +123,11 @@ void print_costs(const std::vector<Cost>& costs, const std::vector<Device>& devi
                                 rows));
   fmt::print("memory: with {} MB for the program; activations are a rule of thumb; measured: peak of jobs that ended here\n",
              kProcessBytes / 1e6);
-  int slots = 0;
+  std::int64_t slots = 0;
   for (const Device& d : devices) slots += d.slots;
   if (timed > 0)
     fmt::print("time: about {} for {} of {} jobs to do, {} at a time, at the speed of finished jobs of this machine\n",
-               duration(seconds / slots), timed, to_do, slots);
+               duration(seconds / static_cast<double>(std::min(slots, timed))), timed, to_do, std::min(slots, timed));
   if (timed < to_do)
     fmt::print("time: no finished job on this machine says how fast {} jobs are\n", timed == 0 ? "these" : "the others");
 }
@@ -225,6 +225,7 @@ ExitCode show_plan(const PlanOptions& options) {
   const SweepSpec spec = read_sweep_file(options.file, options.sets);
   const std::filesystem::path folder = options.results / spec.name;
   SweepPlan plan = make_plan(spec, spec.tune ? recorded_results(folder) : TuneResults{});
+  const std::size_t in_all = jobs_of_file(spec, plan);
   const std::vector<std::string> changes =
       options.ids || options.json ? std::vector<std::string>{} : plan_changes(recorded_jobs(folder), plan.jobs);
   if (!options.only.empty()) plan.jobs = select(spec, plan.jobs, options.only);
@@ -236,8 +237,7 @@ ExitCode show_plan(const PlanOptions& options) {
   const PlanSummary summary = summarize(spec, plan);
   const nlohmann::json here = provenance();
   const Measurements measurements(options.results, here.at("host"), here.at("cpu"));
-  const std::vector<Device> devices =
-      devices_for(spec, {}, "", static_cast<std::size_t>(summary.unique + summary.to_confirm), options.results).devices;
+  const std::vector<Device> devices = devices_for(spec, {}, "", in_all, options.results).devices;
   const std::vector<Cost> costs = costs_of(plan.jobs, states, measurements, devices[0]);
   if (options.json) {
     print_plan(spec, plan, summary, costs, states);

@@ -12,6 +12,7 @@
 #include "sweeps/device.h"
 #include "sweeps/file/spec.h"
 #include "sweeps/packing.h"
+#include "sweeps/plan.h"
 #include "sweeps/provenance.h"
 
 namespace equisweep {
@@ -30,8 +31,16 @@ struct ChosenDevices {
   bool measured = false;  ///< `doctor --tune` has found how many jobs run at a time
 };
 
-/// The devices for `jobs` jobs of `spec`. `at_a_time` and `gpus` are --jobs and --gpus; what they say goes before the file,
-/// and the file before what was measured.
+/// How many jobs the cores are divided among: those of the whole file as they stand before any result, those that will
+/// confirm included. `plan` is the plan of `spec`, whatever results it was made with. A number of the file alone: a run that
+/// is continued, or a part of it that --only selects, has the threads of the whole, and so bitwise its losses.
+inline std::size_t jobs_of_file(const SweepSpec& spec, const SweepPlan& plan) {
+  const PlanSummary all = summarize(spec, spec.tune ? make_plan(spec) : plan);
+  return static_cast<std::size_t>(all.unique + all.to_confirm);
+}
+
+/// The devices for `jobs` jobs of `spec`, see jobs_of_file(). `at_a_time` and `gpus` are --jobs and --gpus; what they say
+/// goes before the file, and the file before what was measured.
 inline ChosenDevices devices_for(const SweepSpec& spec, std::optional<int> at_a_time, const std::string& gpus,
                                  std::size_t jobs, const std::filesystem::path& results) {
   const ResourcesSpec& resources = spec.resources;

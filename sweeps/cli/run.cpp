@@ -1,9 +1,14 @@
+#include <SQLiteCpp/SQLiteCpp.h>
+
 #include <cstdio>
 #include <iostream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/data/corpus.h"
+#include "core/database.h"
+#include "core/run_store.h"
 #include "sweeps/cli/command.h"
 #include "sweeps/cli/resources.h"
 #include "sweeps/file/spec.h"
@@ -50,19 +55,54 @@ void prepare_corpora(const std::vector<Job>& jobs, const nlohmann::json& init_fr
   if (usable == 0) throw Error("no corpus of this sweep can be used; nothing was started");
 }
 
-/// What would be started, without starting or writing anything.
+CheckpointSettings checkpoints_of(const SweepSpec& spec) {
+  return {.every = spec.checkpoint.every, .minutes = spec.checkpoint.minutes, .keep = spec.checkpoint.keep};
+}
+
+struct LastAttempt {
+  RunState state = RunState::queued;
+  std::int64_t attempt = 0;
+};
+
+/// What sweep.db, or run.db, says of its jobs; empty where there is none.
+std::map<std::string, LastAttempt> last_attempts(const std::filesystem::path& database) {
+  std::map<std::string, LastAttempt> known;
+  std::error_code none;
+  if (!std::filesystem::exists(database, none) || std::filesystem::file_size(database, none) == 0) return known;
+  const auto db = open_read_only(database);
+  in_database(database, [&] {
+    SQLite::Statement query(*db, "SELECT job, state, attempt FROM runs");
+    while (query.executeStep())
+      if (const auto state = run_state_from_name(query.getColumn(1).getString()))
+        known[query.getColumn(0).getString()] = {.state = *state, .attempt = query.getColumn(2).getInt64()};
+  });
+  return known;
+}
+
+/// What would be started, without starting or writing anything: what the supervisor would make of the records, of which
+/// those in the folders of runs may be newer than its own.
 ExitCode show_commands(const SweepSpec& spec, const std::vector<Job>& jobs, const RunCommandOptions& options,
                        const std::vector<Device>& devices) {
   DryLauncher launcher(std::cout);
-  const auto states = recorded_states(sweep_folder(options.results, spec.name));
+  const auto known = last_attempts(sweep_folder(options.results, spec.name) / "sweep.db");
   for (const Job& job : start_order(jobs)) {
-    const auto state = states.find(job.id);
-    if (state != states.end() && is_result(state->second)) continue;
-    launcher.start({.folder = run_folder(options.results, spec.name, job.id),
-                    .attempt = 1,
+    const std::filesystem::path folder = run_folder(options.results, spec.name, job.id);
+    const auto recorded = known.find(job.id);
+    LastAttempt last = recorded == known.end() ? LastAttempt{} : recorded->second;
+    if (!is_result(last.state)) {
+      const auto own = last_attempts(folder / "run.db");
+      const auto it = own.find(job.id);
+      if (it != own.end() &&
+          (it->second.attempt > last.attempt || (it->second.attempt == last.attempt && is_result(it->second.state))))
+        last = it->second;
+    }
+    if (is_result(last.state) || last.state == RunState::cancelled) continue;
+    launcher.start({.folder = folder,
+                    .attempt = last.attempt + 1,
                     .device = devices[0].visible.empty() ? "cpu" : "cuda:0",
                     .visible = devices[0].visible,
-                    .threads = devices[0].threads});
+                    .threads = devices[0].threads,
+                    .checkpoint = checkpoints_of(spec)});
   }
   return ExitCode::ok;
 }
@@ -73,7 +113,7 @@ ExitCode run(const RunCommandOptions& options) {
   const SweepPlan plan = make_plan(spec, spec.tune ? recorded_results(folder) : TuneResults{});
   const std::vector<Job>& jobs = plan.jobs;
   const std::vector<Job> chosen = select(spec, jobs, options.only);
-  const auto [devices, measured] = devices_for(spec, options.jobs, options.gpus, chosen.size(), options.results);
+  const auto [devices, measured] = devices_for(spec, options.jobs, options.gpus, jobs_of_file(spec, plan), options.results);
   if (options.dry_run) return show_commands(spec, chosen, options, devices);
   require_gpu(spec, options.gpus, devices);
   if (measured)
@@ -104,8 +144,7 @@ ExitCode run(const RunCommandOptions& options) {
   run_options.retry.max = spec.retry.max;
   run_options.retry.on = spec.retry.on;
   run_options.timeout = spec.resources.minutes.value_or(0) * 60;
-  run_options.checkpoint = {
-      .every = spec.checkpoint.every, .minutes = spec.checkpoint.minutes, .keep = spec.checkpoint.keep};
+  run_options.checkpoint = checkpoints_of(spec);
   run_options.meta = {{"name", spec.name},
                       {"notes", spec.notes},
                       {"tags", nlohmann::json(spec.tags).dump()},
