@@ -8,15 +8,16 @@
 #include "core/error.h"
 #include "equisweep_version.h"
 #include "sweeps/cli/command.h"
+#include "sweeps/last_words.h"
 
 namespace {
 
 using namespace equisweep;
 
 constexpr auto kCommands = std::to_array<AddCommand>(
-    {add_run,     add_plan,   add_validate, add_explain,   add_status, add_watch, add_ls,    add_logs,
-     add_compare, add_cancel, add_retry,    add_report,    add_sql,    add_sync,  add_clean, add_rules,
-     add_audit,   add_models, add_data,     add_export, add_export_hf, add_doctor, add_exec,  add_rerun});
+    {add_run,     add_plan,   add_validate, add_explain, add_status,    add_watch,  add_ls,    add_logs,
+     add_compare, add_cancel, add_retry,    add_report,  add_sql,       add_sync,   add_clean, add_rules,
+     add_audit,   add_models, add_data,     add_export,  add_export_hf, add_doctor, add_exec,  add_rerun});
 
 constexpr const char* kDescription =
     "equisweep: does an update rule that respects a layer's symmetry beat a tuned AdamW?\n\n"
@@ -47,11 +48,9 @@ int parse_and_act(int argc, char** argv) {
 int main(int argc, char** argv) {
   try {
     return parse_and_act(argc, argv);
-  } catch (const Error& e) {
-    fmt::print(stderr, "{}\n", e.what());
-    return static_cast<int>(e.code());
-  } catch (const std::exception& e) {
-    fmt::print(stderr, "equisweep: {}\n", e.what());
-    return static_cast<int>(ExitCode::some_failed);
+  } catch (const std::exception& error) {
+    const LastWords words = last_words(error);
+    fmt::print(stderr, "{}\n", words.text);
+    return static_cast<int>(words.code);
   }
 }

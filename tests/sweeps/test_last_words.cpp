@@ -1,0 +1,40 @@
+// What the program says of the exception that ends it.
+
+#include "sweeps/last_words.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <stdexcept>
+
+namespace equisweep {
+namespace test_last_words {
+
+LastWords words_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    return last_words(error);
+  }
+  return {"nothing was thrown", ExitCode::ok};
+}
+
+TEST(LastWords, OursSpeakForThemselves) {
+  const LastWords words = words_of([] { throw UsageError("no such key"); });
+  EXPECT_EQ(words.text, "no such key");
+  EXPECT_EQ(words.code, ExitCode::usage);
+}
+
+TEST(LastWords, OfLibTorchOnlyTheMessageIsSaid) {
+  const LastWords words = words_of([] { at::ones({2, 3}).mm(at::ones({2, 3})); });
+  EXPECT_EQ(words.text, "equisweep: mat1 and mat2 shapes cannot be multiplied (2x3 and 2x3)");
+  EXPECT_EQ(words.code, ExitCode::some_failed);
+}
+
+TEST(LastWords, OthersAreNamedAfterTheProgram) {
+  EXPECT_EQ(words_of([] { throw std::runtime_error("odd"); }).text, "equisweep: odd");
+}
+
+}  // namespace test_last_words
+}  // namespace equisweep
