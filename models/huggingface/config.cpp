@@ -4,93 +4,22 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include "core/data/file_io.h"
+#include "core/document.h"
 #include "core/error.h"
 #include "models/fields.h"
+#include "models/huggingface/layouts.inc"
 #include "models/models.h"
 
 namespace equisweep {
 namespace {
 
 using nlohmann::json;
-
-/// Where an architecture keeps its rotary bases.
-enum class RopeKeys {
-  one,             ///< rope_theta
-  full_and_local,  ///< rope_theta and rope_local_base_freq, or an object for each kind of layer (Gemma 3)
-};
-
-/// One architecture on disk: names that are only renamed, and what the keys that stand for fixed behaviour must say.
-struct Style {
-  std::string architecture, model_type, class_name;
-  std::vector<std::pair<std::string, std::string>> renamed;  ///< our field, their key, beside those of kCommon
-  json absent = json::object();                              ///< values that transformers gives to absent keys, by our field
-  std::vector<std::pair<std::string, json>> fixed;           ///< keys that may be absent, but not say anything else
-  RopeKeys rope_keys = RopeKeys::one;
-  bool sliding = false;      ///< has layer_types
-  bool head_dim_key = true;  ///< or d / heads
-};
-
-const std::vector<std::pair<std::string, std::string>> kCommon = {
-    {"vocab", "vocab_size"},         {"d", "hidden_size"},
-    {"layers", "num_hidden_layers"}, {"heads", "num_attention_heads"},
-    {"norm_eps", "rms_norm_eps"},    {"bias", "attention_bias"},
-    {"tied", "tie_word_embeddings"}, {"kv_heads", "num_key_value_heads"}};
-
-const std::vector<Style>& styles() {
-  static const std::vector<Style> table = {
-      {.architecture = "qwen3",
-       .model_type = "qwen3",
-       .class_name = "Qwen3ForCausalLM",
-       .renamed = {{"head_dim", "head_dim"}, {"ff", "intermediate_size"}},
-       .absent = {{"head_dim", 128}, {"rope_base", 10000}},
-       .fixed = {{"hidden_act", "silu"}, {"use_sliding_window", false}, {"attention_dropout", 0.0}}},
-      {.architecture = "gemma3",
-       .model_type = "gemma3_text",
-       .class_name = "Gemma3ForCausalLM",
-       .renamed = {{"head_dim", "head_dim"},
-                   {"ff", "intermediate_size"},
-                   {"window", "sliding_window"},
-                   {"query_scale", "query_pre_attn_scalar"},
-                   {"softcap", "final_logit_softcapping"}},
-       .absent = {{"head_dim", 256}, {"window", 4096}, {"query_scale", 256}, {"tied", true}, {"rope_base", 1e6}},
-       .fixed = {{"hidden_activation", "gelu_pytorch_tanh"},
-                 {"use_bidirectional_attention", false},
-                 {"attention_dropout", 0.0}},
-       .rope_keys = RopeKeys::full_and_local,
-       .sliding = true},
-      {.architecture = "olmoe",
-       .model_type = "olmoe",
-       .class_name = "OlmoeForCausalLM",
-       .renamed = {{"experts", "num_experts"},
-                   {"top_k", "num_experts_per_tok"},
-                   {"expert_ff", "intermediate_size"},
-                   {"norm_topk", "norm_topk_prob"},
-                   {"clip_qkv", "clip_qkv"}},
-       .absent = {{"experts", 64}, {"top_k", 8}},
-       .fixed = {{"hidden_act", "silu"}, {"attention_dropout", 0.0}},
-       .head_dim_key = false},
-      {.architecture = "gpt_oss",
-       .model_type = "gpt_oss",
-       .class_name = "GptOssForCausalLM",
-       .renamed = {{"head_dim", "head_dim"},
-                   {"window", "sliding_window"},
-                   {"experts", "num_local_experts"},
-                   {"top_k", "num_experts_per_tok"},
-                   {"expert_ff", "intermediate_size"},
-                   {"swiglu_alpha", "swiglu_alpha"},
-                   {"swiglu_limit", "swiglu_limit"}},
-       .absent = {{"head_dim", 64}, {"window", 128}, {"top_k", 4}, {"rope_base", 150000}},
-       .fixed = {{"hidden_act", "silu"}, {"attention_dropout", 0.0}},
-       .sliding = true},
-  };
-  return table;
-}
 
 class Reader {
  public:
@@ -191,16 +120,16 @@ void set_rope(const Reader& reader, const json& rope, std::optional<double> base
 }
 
 /// Where the keys of both versions stand, those of version 5 are read.
-void read_rope(const Reader& reader, const Style& style, json& config) {
+void read_rope(const Reader& reader, const DiskLayout& layout, json& config) {
   const json& parameters = reader.value("rope_parameters");
   const json& rope = parameters.is_null() ? reader.value("rope_scaling") : parameters;
-  if (style.rope_keys == RopeKeys::one) {
+  if (layout.rope_keys == RopeKeys::one) {
     set_rope(reader, rope, read_base(reader, rope, "rope_theta"), config);
     // gpt-oss without a word about scaling is YaRN; an explicit null is plain to version 4 and YaRN to version 5.
     const bool absent = parameters.is_null() && !reader.has("rope_scaling");
     const bool yarn_null = rope.is_null() && reader.value("transformers_version").is_string() &&
                            reader.text("transformers_version").starts_with("5");
-    if (style.architecture == "gpt_oss" && (absent || yarn_null)) {
+    if (layout.architecture == "gpt_oss" && (absent || yarn_null)) {
       config["rope_scaling"] = {{"kind", "yarn"}, {"factor", 32}, {"original_context", 4096}, {"truncate", false}};
     }
     return;
@@ -215,11 +144,11 @@ void read_rope(const Reader& reader, const Style& style, json& config) {
 }
 
 /// layer_types, or the older sliding_window_pattern, into global_every or, where that says it not, global_layers.
-void read_layers(const Reader& reader, const Style& style, json& config) {
+void read_layers(const Reader& reader, const DiskLayout& layout, json& config) {
   const json& types = reader.value("layer_types");
   if (types.is_null()) {
     for (const char* key : {"sliding_window_pattern", "_sliding_window_pattern"}) {
-      if (style.sliding && reader.number(key)) {
+      if (layout.sliding && reader.number(key)) {
         config["global_every"] = *reader.number(key);
         return;
       }
@@ -235,11 +164,11 @@ void read_layers(const Reader& reader, const Style& style, json& config) {
     if (types[i] == "full_attention") {
       first = std::min(first, i);
       global.push_back(i);
-    } else if (!style.sliding || types[i] != "sliding_attention") {
+    } else if (!layout.sliding || types[i] != "sliding_attention") {
       reader.fail(fmt::format("layer type {} is not supported", printable(types[i].dump())));
     }
   }
-  if (!style.sliding) return;
+  if (!layout.sliding) return;
   bool regular = true;  // global at first, 2 first + 1, ... and nowhere else
   for (std::size_t i = 0; i < types.size(); ++i)
     regular = regular && (types[i] == "full_attention") == ((i + 1) % (first + 1) == 0);
@@ -250,20 +179,20 @@ void read_layers(const Reader& reader, const Style& style, json& config) {
   }
 }
 
-void check_fixed(const Reader& reader, const Style& style) {
-  for (const auto& [key, allowed] : style.fixed) {
+void check_fixed(const Reader& reader, const DiskLayout& layout) {
+  for (const auto& [key, allowed] : layout.fixed) {
     const json& found = reader.value(key);
     if (!found.is_null() && found != allowed) {
-      reader.fail(fmt::format("'{}' is {}; {} is supported only with {}", key, printable(found.dump()), style.architecture,
+      reader.fail(fmt::format("'{}' is {}; {} is supported only with {}", key, printable(found.dump()), layout.architecture,
                               allowed.dump()));
     }
   }
 }
 
-const Style& style_of(const Reader& reader) {
+const DiskLayout& layout_of(const Reader& reader) {
   const std::string found = reader.text("model_type");
   std::vector<std::string> names;
-  for (const auto& s : styles()) {
+  for (const auto& s : disk_layouts()) {
     if (s.model_type == found) return s;
     names.push_back(s.model_type);
   }
@@ -272,8 +201,8 @@ const Style& style_of(const Reader& reader) {
                           nearest.empty() ? "" : fmt::format("; did you mean '{}'?", nearest)));
 }
 
-const Style& style_named(const std::string& architecture) {
-  for (const auto& s : styles()) {
+const DiskLayout& layout_named(const std::string& architecture) {
+  for (const auto& s : disk_layouts()) {
     if (s.architecture == architecture) return s;
   }
   throw std::logic_error("an architecture without a layout on disk: " + architecture);
@@ -292,12 +221,12 @@ json write_scaling(const json& config) {
   return rope;
 }
 
-void write_rope(const json& config, const Style& style, json& out) {
+void write_rope(const json& config, const DiskLayout& layout, json& out) {
   json rope = write_scaling(config);
   out["rope_theta"] = config.at("rope_base");
   out["rope_scaling"] = rope;
   rope["rope_theta"] = config.at("rope_base");
-  if (style.rope_keys == RopeKeys::one) {
+  if (layout.rope_keys == RopeKeys::one) {
     out["rope_parameters"] = std::move(rope);
     return;
   }
@@ -306,16 +235,38 @@ void write_rope(const json& config, const Style& style, json& out) {
                             {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", config.at("rope_base_local")}}}};
 }
 
+constexpr double kLargestWhole = 1LL << 53;
+
+double query_scale_of(const json& config) {
+  return config.contains("query_scale") ? config["query_scale"].get<double>() : config.at("head_dim").get<double>();
+}
+
+/// Refuses what the layout has no place for.
+void check_form(const json& config, const DiskLayout& layout) {
+  const std::int64_t d = config.at("d"), heads = config.at("heads"), head_dim = config.at("head_dim");
+  if (!layout.head_dim_key && heads * head_dim != d) {
+    throw UsageError(fmt::format("{} on disk has no head_dim: it is d / heads; found d {}, heads {}, head_dim {}",
+                                 layout.architecture, d, heads, head_dim));
+  }
+  if (layout.architecture != "gemma3") return;
+  if (d % heads != 0)
+    throw UsageError(fmt::format("transformers 5 reads a gemma3 only where heads divides d; found d {}, heads {}", d, heads));
+  if (const double scale = query_scale_of(config); scale != std::trunc(scale) || scale > kLargestWhole) {
+    throw UsageError(fmt::format("transformers 5 reads a gemma3 only where query_scale is a whole number; found {}",
+                                 config["query_scale"].dump()));
+  }
+}
+
 }  // namespace
 
 json config_from_huggingface(const json& huggingface, const std::string& file) {
   const Reader reader(huggingface, file);
   if (!huggingface.is_object()) reader.fail("is not a JSON object");
-  const Style& style = style_of(reader);
-  check_fixed(reader, style);
-  json config = {{"architecture", style.architecture}};
-  config.update(style.absent);
-  for (const auto* names : {&kCommon, &style.renamed}) {
+  const DiskLayout& layout = layout_of(reader);
+  check_fixed(reader, layout);
+  json config = {{"architecture", layout.architecture}};
+  config.update(layout.absent);
+  for (const auto* names : {&kCommonKeys, &layout.renamed}) {
     for (const auto& [ours, theirs] : *names) {
       const json& v = reader.value(theirs);
       if (!v.is_null())
@@ -325,15 +276,15 @@ json config_from_huggingface(const json& huggingface, const std::string& file) {
     }
   }
   if (!config.contains("kv_heads") && config.contains("heads")) config["kv_heads"] = config["heads"];
-  if (!style.head_dim_key) {
+  if (!layout.head_dim_key) {
     const auto d = reader.number("hidden_size").value_or(0), heads = reader.number("num_attention_heads").value_or(1);
     if (heads < 1 || std::fmod(d, heads) != 0) reader.fail("'num_attention_heads' must divide 'hidden_size'");
     config["head_dim"] = d / heads;
   }
   // head_dim is what an absent query_scale means here: equal models have equal configurations.
   if (config.contains("query_scale") && config["query_scale"] == config["head_dim"]) config.erase("query_scale");
-  read_rope(reader, style, config);
-  read_layers(reader, style, config);
+  read_rope(reader, layout, config);
+  read_layers(reader, layout, config);
   try {
     return complete_config(config);
   } catch (const UsageError& e) {
@@ -342,19 +293,16 @@ json config_from_huggingface(const json& huggingface, const std::string& file) {
 }
 
 json read_huggingface_config(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) throw DataError(file.string(), "cannot be opened");
-  try {
-    return config_from_huggingface(json::parse(in), file.string());
-  } catch (const json::exception& e) {
-    throw DataError(file.string(), fmt::format("is not JSON: {}", printable(e.what())));
-  }
+  constexpr std::int64_t kLargestConfig = 1 << 24;
+  const auto parsed = document_of(read_text_file(file, kLargestConfig));
+  if (!parsed) throw DataError(file.string(), "is not JSON, or is nested too deeply");
+  return config_from_huggingface(*parsed, file.string());
 }
 
 json config_to_huggingface(const json& config, std::int64_t context) {
-  const Style& style = style_named(config.at("architecture").get<std::string>());
-  json out = {{"architectures", json::array({style.class_name})},
-              {"model_type", style.model_type},
+  const DiskLayout& layout = layout_named(config.at("architecture").get<std::string>());
+  json out = {{"architectures", json::array({layout.class_name})},
+              {"model_type", layout.model_type},
               {"dtype", "float32"},
               {"torch_dtype", "float32"},
               {"initializer_range", 0.02},
@@ -363,26 +311,32 @@ json config_to_huggingface(const json& config, std::int64_t context) {
               {"eos_token_id", nullptr},
               {"pad_token_id", nullptr},
               {"use_cache", true}};
-  for (const auto& [key, value] : style.fixed) out[key] = value;
-  for (const auto* names : {&kCommon, &style.renamed}) {
+  for (const auto& [key, value] : layout.fixed) out[key] = value;
+  for (const auto* names : {&kCommonKeys, &layout.renamed}) {
     for (const auto& [ours, theirs] : *names) out[theirs] = config.contains(ours) ? config[ours] : json(nullptr);
   }
-  if (!style.head_dim_key &&
-      config.at("heads").get<std::int64_t>() * config.at("head_dim").get<std::int64_t>() != config.at("d")) {
-    throw UsageError(fmt::format("{} on disk has no head_dim: it is d / heads; found d {}, heads {}, head_dim {}",
-                                 style.architecture, config.at("d").dump(), config.at("heads").dump(),
-                                 config.at("head_dim").dump()));
-  }
-  if (out.contains("query_pre_attn_scalar") && out["query_pre_attn_scalar"].is_null())
-    out["query_pre_attn_scalar"] = config.at("head_dim");
-  if (style.sliding) {
+  check_form(config, layout);
+  if (layout.architecture == "gemma3")  // an integer to transformers 5, which refuses the folder for a 24.0
+    out["query_pre_attn_scalar"] = static_cast<std::int64_t>(query_scale_of(config));
+  if (layout.sliding) {
     json types = json::array();
     for (std::int64_t i = 0; i < config.at("layers").get<std::int64_t>(); ++i)
       types.push_back(is_global(config, i) ? "full_attention" : "sliding_attention");
     out["layer_types"] = std::move(types);
   }
-  write_rope(config, style, out);
+  write_rope(config, layout, out);
   return out;
+}
+
+std::vector<std::string> export_warnings(const json& config) {
+  // The constants of version 4, where config.json has no keys for them.
+  constexpr double kAlpha = 1.702, kLimit = 7;
+  if (config.at("architecture") != "gpt_oss" || (config.at("swiglu_alpha") == kAlpha && config.at("swiglu_limit") == kLimit))
+    return {};
+  return {
+      fmt::format("transformers 4 computes another model from it: there swiglu_alpha is always {} and swiglu_limit {}, here "
+                  "they are {} and {}; use transformers 5",
+                  kAlpha, kLimit, config["swiglu_alpha"].dump(), config["swiglu_limit"].dump())};
 }
 
 }  // namespace equisweep

@@ -20,11 +20,13 @@ namespace equisweep {
 std::vector<std::pair<std::string, at::Tensor>> disk_views(const Param& param, const at::Tensor& tensor);
 
 /// Sets every weight of `model` from `path`: a folder with model.safetensors, or with the files that
-/// model.safetensors.index.json lists, or one file of tensors. Throws DataError that lists every missing, unknown or wrongly
-/// shaped tensor, and names tensors with non-finite values; the model is unchanged then.
+/// model.safetensors.index.json lists, or one file of tensors, in F64, F32, F16 or BF16. Throws DataError that lists the
+/// missing, unknown and wrongly shaped tensors (the first 100), or names one with non-finite values; the model is unchanged
+/// then.
 void load_huggingface_weights(LanguageModel& model, const std::filesystem::path& path);
 
-/// The model in `folder`: config.json, then its weights.
+/// The model in `folder`: config.json, then its weights. Names and shapes are compared before anything is allocated, so that
+/// no file can ask for more memory than its tensors take. Throws DataError.
 std::unique_ptr<LanguageModel> load_huggingface(const std::filesystem::path& folder);
 
 /// 32 hexadecimal digits that stand for the configuration, the names and the fp32 values of the weights (XXH3-128): the same

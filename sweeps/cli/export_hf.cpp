@@ -1,5 +1,8 @@
 #include "sweeps/export_huggingface.h"
 
+#include <nlohmann/json.hpp>
+
+#include "models/huggingface/config.h"
 #include "sweeps/cli/command.h"
 #include "sweeps/sweep_folder.h"
 
@@ -26,12 +29,15 @@ void add_export_hf(CLI::App& program, Action& action) {
   add_results_option(*command, options->results);
   command->callback([&action, options] {
     action = [options] {
-      const ExportSummary summary = export_huggingface({.run_dir = find_run(options->results, options->run),
+      const std::filesystem::path run_dir = find_run(options->results, options->run);
+      const ExportSummary summary = export_huggingface({.run_dir = run_dir,
                                                         .out = options->out,
                                                         .corpora = corpora_folder(options->results),
                                                         .with_logits = options->with_logits});
       fmt::print("{}: {}, {} parameters{}\n", options->out.string(), summary.architecture, summary.parameters,
                  summary.tokenizer ? "" : "; no tokenizer, because the corpus has none of ours");
+      for (const auto& warning : export_warnings(read_job_config(run_dir).at("model")))
+        fmt::print(stderr, "{}: {}\n", options->out.string(), warning);
       return ExitCode::ok;
     };
   });

@@ -1,58 +1,19 @@
-// config.json and model.safetensors: in, out, and what is refused.
-#include <ATen/ATen.h>
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
+// config.json: in, out, and what is refused.
+#include <sys/stat.h>
 
-#include <filesystem>
-#include <fstream>
-#include <limits>
-#include <nlohmann/json.hpp>
-
-#include "core/error.h"
-#include "core/safetensors.h"
 #include "models/huggingface/config.h"
 #include "models/huggingface/weights.h"
 #include "models/models.h"
+#include "tests/models/huggingface_folders.h"
 
 namespace equisweep {
 namespace test_huggingface {
 
 namespace fs = std::filesystem;
+using huggingface_tests::golden_config, huggingface_tests::message_of, huggingface_tests::with_config;
 using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-
-const fs::path kGolden = fs::path(EQUISWEEP_SOURCE_DIR) / "tests/golden/hf";
-
-json golden_config(const std::string& name) {
-  std::ifstream in(kGolden / name / "config.json");
-  return json::parse(in);
-}
-
-template <class Call>
-std::string message_of(const Call& call) {
-  try {
-    call();
-  } catch (const DataError& e) {
-    return e.what();
-  }
-  return "nothing was thrown";
-}
-
-/// A folder of this test with the tensors of qwen3-a, changed by `change`.
-template <class Change>
-fs::path changed_copy(const std::string& name, const Change& change) {
-  const fs::path folder = fs::path(::testing::TempDir()) / ("huggingface_" + name);
-  fs::remove_all(folder);
-  fs::create_directories(folder);
-  fs::copy_file(kGolden / "qwen3-a/config.json", folder / "config.json");
-  const SafetensorsFile file(kGolden / "qwen3-a/model.safetensors");
-  std::map<std::string, at::Tensor> tensors;
-  for (const auto& n : file.names()) tensors[n] = file.tensor(n);
-  change(tensors);
-  write_safetensors(folder / "model.safetensors", std::vector<NamedTensor>(tensors.begin(), tensors.end()));
-  return folder;
-}
 
 TEST(HuggingFaceConfig, Qwen3IsRead) {
   EXPECT_EQ(
@@ -76,6 +37,71 @@ TEST(HuggingFaceConfig, WhatIsWrittenReadsBackTheSame) {
   v5.erase("rope_theta"), v5.erase("rope_scaling");
   EXPECT_EQ(config_from_huggingface(v4, "f"), stretched);
   EXPECT_EQ(config_from_huggingface(v5, "f"), stretched);
+}
+
+// The classes of transformers 5 are strict: 24.0 is no integer to them, and 30 no float.
+TEST(HuggingFaceConfig, KeysHaveTheTypesThatTransformersDeclares) {
+  const char* integers[] = {"vocab_size",
+                            "hidden_size",
+                            "intermediate_size",
+                            "num_hidden_layers",
+                            "num_attention_heads",
+                            "num_key_value_heads",
+                            "head_dim",
+                            "sliding_window",
+                            "num_experts",
+                            "num_local_experts",
+                            "num_experts_per_tok",
+                            "query_pre_attn_scalar",
+                            "eos_token_id",
+                            "max_position_embeddings"};
+  const char* floats[] = {"rms_norm_eps", "final_logit_softcapping", "clip_qkv", "swiglu_alpha", "swiglu_limit"};
+  const json overrides = {{"gemma3", {{"query_scale", 24}, {"softcap", 30}}},
+                          {"olmoe", {{"clip_qkv", 5}}},
+                          {"gpt_oss", {{"swiglu_limit", 9}, {"swiglu_alpha", 1}}},
+                          {"qwen3", {{"norm_eps", 1}}}};
+  for (const auto& name : model_names()) {
+    for (const json& given : {json(json::object()), overrides.at(name.substr(0, name.find('-')))}) {
+      const json written = config_to_huggingface(resolve_model(name, given));
+      for (const char* key : integers) {
+        const json& value = written.value(key, json());
+        EXPECT_TRUE(value.is_null() || value.is_number_integer()) << name << " " << key << " " << value;
+      }
+      for (const char* key : floats) {
+        const json& value = written.value(key, json());
+        EXPECT_TRUE(value.is_null() || value.is_number_float()) << name << " " << key << " " << value;
+      }
+    }
+  }
+  EXPECT_EQ(config_to_huggingface(resolve_model("gemma3-nano", {{"query_scale", 24}})).at("query_pre_attn_scalar"), 24);
+  EXPECT_EQ(config_to_huggingface(resolve_model("gemma3-nano", json::object())).at("query_pre_attn_scalar"), 32);
+}
+
+TEST(HuggingFaceConfig, WhatHasNoFormOnDiskIsRefused) {
+  const auto refusal = [](const char* name, const json& overrides) -> std::string {
+    try {
+      config_to_huggingface(resolve_model(name, overrides));
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "nothing was thrown";
+  };
+  EXPECT_THAT(refusal("gemma3-nano", {{"query_scale", 24.5}}), HasSubstr("query_scale is a whole number; found 24.5"));
+  EXPECT_THAT(refusal("gemma3-nano", {{"query_scale", 1e300}}), HasSubstr("found 1e+300"));
+  EXPECT_THAT(refusal("gemma3-nano", {{"heads", 3}}), HasSubstr("heads divides d; found d 64, heads 3"));
+  EXPECT_THAT(refusal("olmoe-nano", {{"head_dim", 16}}), HasSubstr("found d 64, heads 2, head_dim 16"));
+  // The others have no such rule.
+  EXPECT_EQ(refusal("qwen3-nano", {{"heads", 6}}), "nothing was thrown");
+  EXPECT_EQ(refusal("gpt_oss-nano", {{"heads", 6}}), "nothing was thrown");
+}
+
+TEST(HuggingFaceConfig, WarnsOfConstantsThatTransformers4DoesNotRead) {
+  for (const auto& name : model_names()) EXPECT_TRUE(export_warnings(resolve_model(name, json::object())).empty()) << name;
+  for (const json& given : {json{{"swiglu_alpha", 1.5}}, json{{"swiglu_limit", 6}}}) {
+    const auto warnings = export_warnings(resolve_model("gpt_oss-nano", given));
+    ASSERT_EQ(warnings.size(), 1);
+    EXPECT_THAT(warnings[0], AllOf(HasSubstr("transformers 4"), HasSubstr("1.702"), HasSubstr("use transformers 5")));
+  }
 }
 
 /// The configuration of `name` after `change`.
@@ -155,88 +181,19 @@ TEST(HuggingFaceConfig, RefusesAFileThatIsNoJson) {
   std::ofstream(file) << "{\"a\":";
   EXPECT_THAT(message_of([&] { read_huggingface_config(file); }), HasSubstr("not_json: is not JSON"));
   EXPECT_THAT(message_of([&] { read_huggingface_config(file.string() + "_missing"); }), HasSubstr("cannot be opened"));
+  // What walks a document recurses: so many brackets would end the process.
+  std::ofstream(file) << R"({"model_type":)" << std::string(200'000, '[') << std::string(200'000, ']') << "}";
+  EXPECT_THAT(message_of([&] { read_huggingface_config(file); }), HasSubstr("nested too deeply"));
 }
 
-TEST(HuggingFaceWeights, AreReadAndWrittenBitByBit) {
-  const auto model = load_huggingface(kGolden / "qwen3-a");
-  const fs::path folder = fs::path(::testing::TempDir()) / "huggingface_saved";
-  save_huggingface(*model, folder);
-  const SafetensorsFile before(kGolden / "qwen3-a/model.safetensors"), after(folder / "model.safetensors");
-  ASSERT_EQ(before.names().size(), after.names().size());
-  for (const auto& name : before.names()) EXPECT_TRUE(at::equal(before.tensor(name), after.tensor(name))) << name;
-  const auto again = load_huggingface(folder);
-  EXPECT_EQ(again->config(), model->config());
-}
-
-TEST(HuggingFaceWeights, AllThatDoesNotFitIsListed) {
-  const auto folder = changed_copy("misfit", [](auto& tensors) {
-    tensors["model.norm.weights"] = tensors.at("model.norm.weight");
-    tensors.erase("model.norm.weight");
-    tensors["lm_head.weight"] = at::zeros({97, 31});
-    tensors["model.layers.0.input_layernorm.weight"] = at::zeros({32}, at::kLong);
-  });
-  EXPECT_THAT(message_of([&] { load_huggingface(folder); }),
-              AllOf(HasSubstr("model.safetensors: does not fit its config.json:"),
-                    HasSubstr("'model.norm.weight' 32 is missing; the file has 'model.norm.weights'"),
-                    HasSubstr("'model.norm.weights' belongs to no weight of the model"),
-                    HasSubstr("'lm_head.weight' is 97 x 31, but config.json makes it 97 x 32"),
-                    HasSubstr("'model.layers.0.input_layernorm.weight' holds Long; weights are floating-point numbers")));
-}
-
-TEST(HuggingFaceWeights, NanIsNamedAndNothingIsHalfLoaded) {
-  const auto folder = changed_copy(
-      "nan", [](auto& tensors) { tensors.at("model.norm.weight")[3] = std::numeric_limits<float>::quiet_NaN(); });
-  const auto model = make_model(read_huggingface_config(folder / "config.json"));
-  initialize(*model, 1);
-  const at::Tensor before = model->params()[0].tensor.detach().clone();
-  EXPECT_THAT(message_of([&] { load_huggingface_weights(*model, folder); }),
-              HasSubstr("'model.norm.weight' has 1 NaN or infinite values of 32"));
-  EXPECT_TRUE(at::equal(model->params()[0].tensor, before));
-}
-
-TEST(HuggingFaceWeights, ATiedFileMayRepeatTheEmbeddingAsHead) {
-  const auto tie = [](const fs::path& folder) {
-    json config = golden_config("qwen3-a");
-    config["tie_word_embeddings"] = true;
-    std::ofstream(folder / "config.json") << config.dump();
-  };
-  const auto same = changed_copy("tied", [](auto& t) { t["lm_head.weight"] = t.at("model.embed_tokens.weight"); });
-  tie(same);
-  EXPECT_NO_THROW(load_huggingface(same));
-  const auto other = changed_copy("untied", [](auto&) {});
-  tie(other);
-  EXPECT_THAT(message_of([&] { load_huggingface(other); }),
-              HasSubstr("'lm_head.weight' differs from 'model.embed_tokens.weight', although config.json ties them"));
-}
-
-TEST(HuggingFaceWeights, ShardsAreJoinedByTheirIndex) {
-  const auto folder = changed_copy("sharded", [](auto&) {});
-  const SafetensorsFile whole(folder / "model.safetensors");
-  std::vector<NamedTensor> first, second;
-  json map;
-  for (const auto& name : whole.names()) {
-    (first.size() <= second.size() ? first : second).emplace_back(name, whole.tensor(name));
-    map[name] = first.size() > second.size() ? "model-1.safetensors" : "model-2.safetensors";
-  }
-  write_safetensors(folder / "model-1.safetensors", first);
-  write_safetensors(folder / "model-2.safetensors", second);
-  fs::remove(folder / "model.safetensors");
-  const auto write_index = [&] {
-    std::ofstream(folder / "model.safetensors.index.json") << json{{"weight_map", map}}.dump();
-  };
-  write_index();
-  const auto model = load_huggingface(folder), expected = load_huggingface(kGolden / "qwen3-a");
-  for (std::size_t i = 0; i < model->params().size(); ++i) {
-    EXPECT_TRUE(at::equal(model->params()[i].tensor, expected->params()[i].tensor));
-  }
-  map["model.norm.weight"] = "../model-1.safetensors";
-  write_index();
-  EXPECT_THAT(message_of([&] { load_huggingface(folder); }),
-              HasSubstr("'model.norm.weight' must name a file of this folder"));
-  map["model.norm.weight"] = "model-1.safetensors";
-  map["model.norm.weigth"] = "model-1.safetensors";
-  write_index();
-  EXPECT_THAT(message_of([&] { load_huggingface(folder); }), HasSubstr("'model.norm.weigth' is not in model-1.safetensors"));
+// Opening a pipe waits until somebody writes into it.
+TEST(HuggingFaceConfig, RefusesAPipe) {
+  const auto folder = with_config("qwen3-a", "{}");
+  ASSERT_EQ(::mkfifo((folder / "model.safetensors.index.json").c_str(), 0600), 0);
+  EXPECT_THAT(message_of([&] { load_huggingface(folder); }), HasSubstr("index.json: is not a regular file"));
+  fs::remove(folder / "config.json");
+  ASSERT_EQ(::mkfifo((folder / "config.json").c_str(), 0600), 0);
+  EXPECT_THAT(message_of([&] { load_huggingface(folder); }), HasSubstr("config.json: is not a regular file"));
 }
 
 }  // namespace test_huggingface

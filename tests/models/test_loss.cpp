@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "models/blocks/loss.h"
-#include "tests/models/allocations.h"
+#include "tests/models/allocations.inc"
 #include "tests/models/compare_kernels.inc"
 #include "tests/models/finite_differences.h"
 
