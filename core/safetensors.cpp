@@ -94,6 +94,8 @@ json parse_header(const std::string& text) {
     return json::parse(text, watch);
   } catch (const json::parse_error& error) {
     throw HeaderError{fmt::format("the header is not JSON: error at byte {}", 7 + error.byte)};
+  } catch (const json::out_of_range&) {
+    throw HeaderError{"the header holds a number that is too large to be read"};
   }
 }
 

@@ -98,6 +98,8 @@ TEST_F(HostileSafetensors, Headers) {
        "the header has the key 'dtype' twice"},
       {file_of(R"({"__metadata__": {"k": "1", "k": "2"}})", 0), "the header has the key 'k' twice"},
       {file_of("{\"a\": " + std::string(100000, '['), 0), "the header is nested more deeply than a safetensors header is"},
+      {file_of(tensor(R"("F32")", "[2]", "[0, 1e400]"), 8), "the header holds a number that is too large to be read"},
+      {file_of(tensor(R"("F32")", "[-1e999]", "[0, 8]"), 8), "the header holds a number that is too large to be read"},
       {file_of(R"({"__metadata__": []})", 0), "__metadata__ is not a map of texts"},
       {file_of(R"({"__metadata__": {"k": 1}})", 0), "__metadata__: the value of 'k' is not a text"},
   };
