@@ -187,8 +187,9 @@ class SweepStore {
 
   /// Takes in the rows of a run.db that are new, and the state that its newest attempt ended with, in one transaction.
   /// Idempotent. Of an attempt whose end set_state() has told already only a result is still believed; a job that was put
-  /// back into the queue or cancelled stays so unless a newer attempt or a result says otherwise. Returns the number of new
-  /// rows.
+  /// back into the queue or cancelled stays so unless a newer attempt or a result says otherwise. A result stays a result:
+  /// of attempts that were made after the first nothing is taken in (the message of the run says so), and DatabaseError is
+  /// thrown if the result stands here already. Returns the number of new rows.
   std::int64_t ingest(const std::filesystem::path& run_db);
 
   std::int64_t rows() const;  ///< in all tables together

@@ -249,15 +249,32 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
     }
     const std::int64_t run = known->run;
 
+    // What has been trained after a result counts nowhere: a result stays a result.
+    std::int64_t last = attempt;
+    if (is_result(state_of(impl_->file, known->state))) {
+      if (attempt > known->attempt)
+        throw DatabaseError(run_db.string(),
+                            fmt::format("attempt {} was made after attempt {} had become a result ({}); a result stays a "
+                                        "result: move the file away",
+                                        attempt, known->attempt, known->state));
+    } else {
+      const SQLite::Column first =
+          db.execAndGet("SELECT min(attempt) FROM incoming.attempts WHERE state IN ('done', 'diverged')");
+      if (!first.isNull()) last = std::min(last, first.getInt64());
+    }
+
     std::int64_t added = 0;
     const auto copy = [&](const std::string& table, const std::string& on_conflict) {
       const std::vector<std::string> names = common_columns(db, table, older);
       if (names.empty()) return 0;
       const std::string columns = join(names);
+      const bool by_attempt = std::find(names.begin(), names.end(), "\"attempt\"") != names.end();
       SQLite::Statement insert(
-          db, fmt::format("INSERT INTO main.{0} (run, {1}) SELECT ?, {1} FROM incoming.{0} WHERE run = ? {2}", table,
-                          columns, on_conflict));
-      SQLite::bind(insert, run, source);
+          db, fmt::format("INSERT INTO main.{0} (run, {1}) SELECT ?1, {1} FROM incoming.{0} WHERE run = ?2 {2} {3}", table,
+                          columns, by_attempt ? "AND attempt <= ?3" : "", on_conflict));
+      insert.bind(1, run);
+      insert.bind(2, source);
+      if (by_attempt) insert.bind(3, last);
       return insert.exec();
     };
     // The first last word counts, the worker's or what the supervisor has made of its end; a result always counts.
@@ -273,15 +290,17 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
     SQLite::Statement facts(db, "UPDATE main.runs SET parameters = ?, corpus = ? WHERE run = ?");
     SQLite::bind(facts, parameters, corpus, run);
     facts.exec();
-    if (attempt >= known->attempt) {
-      SQLite::Statement state(
-          db,
-          "UPDATE main.runs SET state = a.state, message = a.message, attempt = a.attempt FROM main.attempts a "
-          "WHERE main.runs.run = ?1 AND a.run = ?1 AND a.attempt = ?2 AND (main.runs.attempt < ?2 OR "
-          "main.runs.state NOT IN ('queued', 'cancelled') OR a.state IN ('done', 'diverged'))");
-      SQLite::bind(state, run, attempt);
-      state.exec();
-    }
+    // A result counts although a newer attempt was begun here, which then never came to register.
+    const std::string later =
+        last < attempt ? fmt::format("; run.db holds attempt {}, made after this result: it is not taken in", attempt) : "";
+    SQLite::Statement state(
+        db,
+        "UPDATE main.runs SET state = a.state, message = a.message || ?3, attempt = max(main.runs.attempt, a.attempt) "
+        "FROM main.attempts a WHERE main.runs.run = ?1 AND a.run = ?1 AND a.attempt = ?2 AND "
+        "(a.state IN ('done', 'diverged') OR main.runs.attempt < ?2 OR "
+        "(main.runs.attempt = ?2 AND main.runs.state NOT IN ('queued', 'cancelled')))");
+    SQLite::bind(state, run, last, later);
+    state.exec();
     transaction.commit();
     return added;
   });

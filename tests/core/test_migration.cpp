@@ -155,10 +155,12 @@ TEST(Migration, ReadersSeeOurSchemaAndLeaveTheFile) {
 TEST(Migration, RunsOfTheOldVersionAreTakenInAndContinued) {
   const TempFolder folder;
   make_version_1(folder / "run.db", false);
+  SQLite::Database(folder / "run.db", SQLite::OPEN_READWRITE)  // a result would not be continued
+      .exec("UPDATE runs SET state = 'failed'; UPDATE attempts SET state = 'failed'");
   SweepStore sweep(folder / "sweep.db");
   sweep.set_plan({{.job = kOldJob, .model = "m", .stack = "s", .config = "{}"}});
   EXPECT_EQ(sweep.ingest(folder / "run.db"), 9);  // all but the run itself
-  EXPECT_EQ(sweep.state(kOldJob), RunState::done);
+  EXPECT_EQ(sweep.state(kOldJob), RunState::failed);
   EXPECT_EQ(sweep.ingest(folder / "run.db"), 0);
   {
     RunStore run(folder / "run.db", kOldJob, "{}", {.attempt = 2, .resume_step = 1, .started_at = "S"});

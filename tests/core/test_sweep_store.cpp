@@ -181,6 +181,48 @@ TEST(SweepStore, WhatTheSupervisorSaidOfAnEndIsTakenBackByAResultAlone) {
   EXPECT_EQ(store.state(kA), RunState::done);
 }
 
+// Trained on by a program that did not look, or copied from elsewhere: what comes after a result counts nowhere.
+TEST(SweepStore, AResultIsReplacedByNoLaterAttempt) {
+  for (const RunState first : {RunState::done, RunState::diverged}) {
+    const TempFolder folder;
+    SweepStore store(folder / "sweep.db"), rebuilt(folder / "rebuilt.db");
+    store.set_plan({cell(kA)});
+    rebuilt.set_plan({cell(kA)});
+    write_attempt(folder / "run.db", 1, 0, 3, RunState::preempted);
+    write_attempt(folder / "run.db", 2, 2, 4, first);
+    store.ingest(folder / "run.db");
+    const auto content = [&](const std::string& file) {
+      std::string all;
+      for (const char* sql : {"SELECT state, attempt FROM runs", "SELECT attempt, state FROM attempts ORDER BY attempt",
+                              "SELECT step, loss FROM loss_curve ORDER BY step",
+                              "SELECT step, loss FROM eval_curve ORDER BY step", "SELECT val_loss, step FROM final_losses"})
+        all += query(folder / file, sql);
+      return all;
+    };
+    const std::string before = content("sweep.db");
+    const std::int64_t rows = store.rows();
+    write_attempt(folder / "run.db", 3, 0, 2, first == RunState::done ? RunState::diverged : RunState::done);
+    EXPECT_THAT([&] { store.ingest(folder / "run.db"); },
+                ::testing::ThrowsMessage<DatabaseError>(::testing::HasSubstr("attempt 3 was made after attempt 2")));
+    EXPECT_EQ(content("sweep.db"), before);
+    EXPECT_EQ(store.rows(), rows);
+    rebuilt.ingest(folder / "run.db");  // the database was lost, and with it what stood there
+    EXPECT_EQ(content("rebuilt.db"), before);
+    EXPECT_THAT(rebuilt.message(kA), ::testing::HasSubstr("attempt 3"));
+  }
+}
+
+TEST(SweepStore, AResultCountsAlthoughANewerAttemptWasBegun) {
+  const TempFolder folder;
+  SweepStore store(folder / "sweep.db");
+  store.set_plan({cell(kA)});
+  write_attempt(folder / "run.db", 1, 0, 3, RunState::done);
+  store.set_state(kA, RunState::running, "", 2);  // its worker finds the result and leaves it alone
+  store.ingest(folder / "run.db");
+  EXPECT_EQ(store.state(kA), RunState::done);
+  EXPECT_EQ(store.attempt(kA), 2);
+}
+
 TEST(SweepStore, ARunThatHoldsNothingYetIsNoError) {
   const TempFolder folder;
   SweepStore store(folder / "sweep.db");
