@@ -3,6 +3,7 @@
 #include <SQLiteCpp/Backup.h>
 #include <fmt/format.h>
 #include <sqlite3.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <set>
@@ -68,6 +69,21 @@ void harden(SQLite::Database& db) {
   db.exec("PRAGMA trusted_schema = OFF");
   db.exec("PRAGMA cell_size_check = ON");
   db.exec("PRAGMA foreign_keys = ON");
+}
+
+/// Where the locks and the shared memory of a write-ahead log are not to be relied on, what the system calls it; else "".
+std::string_view network_file_system(const fs::path& folder) {
+  struct Kind {
+    std::uint32_t number;  ///< statfs(2)
+    std::string_view name;
+  };
+  constexpr Kind kKinds[] = {{0x6969, "NFS"},     {0x517B, "SMB"},     {0xFF534D42, "SMB"}, {0xFE534D42, "SMB"},
+                             {0x5346414F, "AFS"}, {0x6B414653, "AFS"}, {0x73757245, "Coda"}};
+  struct statfs disk = {};
+  if (::statfs(folder.c_str(), &disk) != 0) return "";  // opening says what is wrong
+  for (const Kind& kind : kKinds)
+    if (kind.number == static_cast<std::uint32_t>(disk.f_type)) return kind.name;
+  return "";
 }
 
 void create_schema(const fs::path& file, SQLite::Database& db) {
@@ -244,6 +260,10 @@ std::unique_ptr<SQLite::Database> open_read_only(const fs::path& path) {
 std::unique_ptr<SQLite::Database> open_writable(const fs::path& file) {
   return in_database(file, [&] {
     const fs::path name = resolved_folder(file);
+    if (const auto kind = network_file_system(name.parent_path()); !kind.empty())
+      throw DatabaseError(file.string(), fmt::format("lies on a network file system ({}), where a database that several "
+                                                     "processes use is not safe; put the results on a local disk",
+                                                     kind));
     auto db = std::make_unique<SQLite::Database>(
         name.string(), SQLite::OPEN_READWRITE | SQLite::OPEN_CREATE | SQLite::OPEN_URI | SQLite::OPEN_NOFOLLOW,
         kBusyTimeoutMs);

@@ -47,7 +47,7 @@ bool is_unborn(const std::filesystem::path& file);
 std::unique_ptr<SQLite::Database> open_as_it_is(const std::filesystem::path& file);
 
 /// Opens `file` for writing, creates it with the schema where it is missing or empty, and brings it to our schema where it
-/// has an older one, in one transaction. Throws DatabaseError, as open_read_only does.
+/// has an older one, in one transaction. Throws DatabaseError, as open_read_only does, and on a network file system.
 std::unique_ptr<SQLite::Database> open_writable(const std::filesystem::path& file);
 
 enum class Durability { process_death, power_loss };

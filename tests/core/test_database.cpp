@@ -3,14 +3,29 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <functional>
 #include <iterator>
+#include <utility>
 
 #include "core/error.h"
 #include "core/run_store.h"
 #include "tests/support/temp_folder.h"
+
+namespace equisweep::test_database {
+long fake_file_system = 0;  // 0: the true one
+}
+
+// In the place of the C library's, so that a test can say what a folder lies on.
+extern "C" int statfs(const char* path, struct statfs* disk) noexcept {
+  const auto failed = static_cast<int>(::syscall(SYS_statfs, path, disk));
+  if (equisweep::test_database::fake_file_system != 0) disk->f_type = equisweep::test_database::fake_file_system;
+  return failed;
+}
 
 namespace equisweep {
 namespace test_database {
@@ -170,6 +185,28 @@ TEST(Database, ReaderCannotWrite) {
   make_run(folder / "run.db");
   const auto db = open_read_only(folder / "run.db");
   EXPECT_THROW(db->exec("DELETE FROM steps"), SQLite::Exception);
+}
+
+// Its locks are advice there, and its shared memory is not shared. What somebody has put there can be read.
+TEST(Database, IsNotWrittenOnANetworkFileSystem) {
+  const TempFolder folder;
+  make_run(folder / "old.db");
+  for (const auto& [number, name] :
+       {std::pair{0x6969L, "NFS"}, {0xFF534D42L, "SMB"}, {0xFE534D42L, "SMB"}, {0x5346414FL, "AFS"}}) {
+    fake_file_system = number;
+    for (const char* file : {"old.db", "new.db"})
+      EXPECT_THAT([&] { open_writable(folder / file); },
+                  ::testing::ThrowsMessage<DatabaseError>(
+                      ::testing::AllOf(::testing::StartsWith((folder / file).string()), ::testing::HasSubstr(name),
+                                       ::testing::HasSubstr("put the results on a local disk"))));
+    EXPECT_FALSE(fs::exists(folder / "new.db"));
+    EXPECT_NO_THROW(open_read_only(folder / "old.db"));
+  }
+  for (const long local : {0xEF53L, 0x01021994L, 0x58465342L, 0x9123683EL}) {  // ext4, tmpfs, xfs, btrfs
+    fake_file_system = local;
+    EXPECT_NO_THROW(open_writable(folder / "new.db"));
+  }
+  fake_file_system = 0;
 }
 
 }  // namespace test_database
