@@ -1,6 +1,9 @@
 #include "analysis/audit/record.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
 #include <limits>
@@ -40,6 +43,7 @@ CREATE TABLE IF NOT EXISTS audit_cells (
   error     REAL, floor REAL, ratio REAL,
   elements  INTEGER NOT NULL, samples INTEGER NOT NULL, decided INTEGER NOT NULL,
   worst     TEXT NOT NULL, note TEXT NOT NULL,
+  failed    INTEGER CHECK (failed IN (0, 1)),
   PRIMARY KEY (audit, subject, precision, view, action)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS audit_controls (
@@ -65,6 +69,7 @@ CREATE TABLE IF NOT EXISTS audit_models (
   verdict      TEXT NOT NULL,
   floor        REAL, ratio REAL,
   worst        TEXT NOT NULL,
+  elements     INTEGER,
   PRIMARY KEY (audit, architecture, subject, action)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS audit_breaks (
@@ -78,6 +83,28 @@ CREATE TABLE IF NOT EXISTS audit_breaks (
   PRIMARY KEY (audit, architecture, action, condition)
 ) STRICT, WITHOUT ROWID;
 )sql";
+
+/// Columns that were added since; NULL in rows from before.
+constexpr std::array<std::array<const char*, 3>, 2> kAddedColumns = {
+    {{"audit_cells", "failed", "INTEGER CHECK (failed IN (0, 1))"}, {"audit_models", "elements", "INTEGER"}}};
+
+bool has_column(SQLite::Database& db, const std::string& table, const std::string& column) {
+  SQLite::Statement query(db, "SELECT 1 FROM pragma_table_info(?) WHERE name = ?");
+  query.bind(1, table);
+  query.bind(2, column);
+  return query.executeStep();
+}
+
+void make_tables(SQLite::Database& db) {
+  db.exec(kTables);
+  for (const auto& [table, column, type] : kAddedColumns)
+    if (!has_column(db, table, column)) db.exec(fmt::format("ALTER TABLE {} ADD COLUMN {} {}", table, column, type));
+}
+
+/// A column of `table`, or NULL in its place where an older program made the table without it.
+std::string column_or_null(SQLite::Database& db, const char* table, const char* column) {
+  return has_column(db, table, column) ? column : "NULL";
+}
 
 void bind_all(SQLite::Statement& statement, int) { statement.exec(); }
 
@@ -103,26 +130,37 @@ Verdict verdict_from(const std::string& name) {
   throw SQLite::Exception("'" + name + "' is no verdict of an audit");
 }
 
-/// Head and number of the newest audit with rows in `table`.
-std::optional<std::pair<std::int64_t, AuditReport>> newest_with(SQLite::Database& db, const char* table) {
-  SQLite::Statement query(db, std::string("SELECT audit, seed, elements, program FROM audits WHERE audit = "
-                                          "(SELECT max(audit) FROM ") +
-                                  table + ")");
-  if (!query.executeStep()) return std::nullopt;
+/// The newest audit with rows in some table.
+struct Head {
+  std::int64_t audit = 0;
+  bool passed = false;
   AuditReport report;
+};
+
+std::optional<Head> newest_with(SQLite::Database& db, const char* table) {
+  SQLite::Statement query(db, fmt::format("SELECT audit, seed, elements, program, passed FROM "
+                                          "audits WHERE audit = (SELECT max(audit) FROM {})",
+                                          table));
+  if (!query.executeStep()) return std::nullopt;
+  Head head;
+  AuditReport& report = head.report;
   const std::string seed = query.getColumn(1).getString();
   std::from_chars(seed.data(), seed.data() + seed.size(), report.seed);
   report.elements = query.getColumn(2).getInt64();
   report.program = query.getColumn(3).getString();
-  return std::pair{query.getColumn(0).getInt64(), std::move(report)};
+  head.audit = query.getColumn(0).getInt64();
+  head.passed = query.getColumn(4).getInt() == 1;
+  return head;
 }
 
-void read_rules(SQLite::Database& db, std::int64_t audit, AuditReport& report) {
-  SQLite::Statement cells(
-      db,
-      "SELECT subject, precision, view, action, claimed, verdict, error, floor, ratio, elements, samples, "
-      "decided, worst, note FROM audit_cells WHERE audit = ? ORDER BY subject, precision, view, action");
-  cells.bind(1, audit);
+AuditReport read_rules(SQLite::Database& db, Head head) {
+  AuditReport& report = head.report;
+  SQLite::Statement cells(db, fmt::format("SELECT subject, precision, view, action, claimed, "
+                                          "verdict, error, floor, ratio, elements, samples, "
+                                          "decided, worst, note, {} FROM audit_cells WHERE audit = "
+                                          "? ORDER BY subject, precision, view, action",
+                                          column_or_null(db, "audit_cells", "failed")));
+  cells.bind(1, head.audit);
   while (cells.executeStep()) {
     Finding& f = report.findings.emplace_back();
     f.subject = cells.getColumn(0).getString();
@@ -139,11 +177,15 @@ void read_rules(SQLite::Database& db, std::int64_t audit, AuditReport& report) {
     f.cell.decided = cells.getColumn(11).getInt64();
     f.cell.worst = cells.getColumn(12).getString();
     f.note = cells.getColumn(13).getString();
+    if (const SQLite::Column failed = cells.getColumn(14); !failed.isNull())
+      f.judged = failed.getInt() == 1;
+    else
+      f.must_decide = !head.passed && f.precision != "bf16";
   }
   SQLite::Statement controls(db,
                              "SELECT name, precision, must_hold, as_it_must, verdict, error, floor, ratio, least_error, "
                              "worst FROM audit_controls WHERE audit = ? ORDER BY name, precision");
-  controls.bind(1, audit);
+  controls.bind(1, head.audit);
   while (controls.executeStep()) {
     Control& c = report.controls.emplace_back();
     c.name = controls.getColumn(0).getString();
@@ -157,13 +199,17 @@ void read_rules(SQLite::Database& db, std::int64_t audit, AuditReport& report) {
     c.cell.least_error = real_in(controls.getColumn(8));
     c.cell.worst = controls.getColumn(9).getString();
   }
+  return std::move(report);
 }
 
-void read_models(SQLite::Database& db, std::int64_t audit, AuditReport& report) {
-  SQLite::Statement cells(db,
-                          "SELECT architecture, subject, action, claimed, must_fail, loss_change, error, verdict, floor, "
-                          "ratio, worst FROM audit_models WHERE audit = ? ORDER BY architecture, subject, action");
-  cells.bind(1, audit);
+AuditReport read_models(SQLite::Database& db, Head head) {
+  AuditReport& report = head.report;
+  SQLite::Statement cells(db, fmt::format("SELECT architecture, subject, action, claimed, "
+                                          "must_fail, loss_change, error, verdict, floor, "
+                                          "ratio, worst, failed, {} FROM audit_models WHERE audit "
+                                          "= ? ORDER BY architecture, subject, action",
+                                          column_or_null(db, "audit_models", "elements")));
+  cells.bind(1, head.audit);
   while (cells.executeStep()) {
     ModelFinding& f = report.models.findings.emplace_back();
     f.architecture = cells.getColumn(0).getString();
@@ -177,11 +223,13 @@ void read_models(SQLite::Database& db, std::int64_t audit, AuditReport& report) 
     f.cell.floor = real_in(cells.getColumn(8));
     f.cell.ratio = real_in(cells.getColumn(9));
     f.cell.worst = cells.getColumn(10).getString();
+    f.judged = cells.getColumn(11).getInt() == 1;
+    f.cell.elements = cells.getColumn(12).getInt64();  // 0: an older program did not say
   }
   SQLite::Statement breaks(db,
                            "SELECT architecture, action, condition, in_training, change, as_it_must FROM audit_breaks "
                            "WHERE audit = ? ORDER BY architecture, action, condition");
-  breaks.bind(1, audit);
+  breaks.bind(1, head.audit);
   while (breaks.executeStep()) {
     ModelBreak& b = report.models.breaks.emplace_back();
     b.architecture = breaks.getColumn(0).getString();
@@ -191,6 +239,7 @@ void read_models(SQLite::Database& db, std::int64_t audit, AuditReport& report) 
     b.change = real_in(breaks.getColumn(4));
     b.as_it_must = breaks.getColumn(5).getInt() == 1;
   }
+  return std::move(report);
 }
 
 }  // namespace
@@ -198,14 +247,8 @@ void read_models(SQLite::Database& db, std::int64_t audit, AuditReport& report) 
 StoredAudits read_newest_audits(SQLite::Database& db) {
   StoredAudits stored;
   if (!db.tableExists("audits")) return stored;
-  if (auto rules = newest_with(db, "audit_cells")) {
-    read_rules(db, rules->first, rules->second);
-    stored.rules = std::move(rules->second);
-  }
-  if (auto models = newest_with(db, "audit_models")) {
-    read_models(db, models->first, models->second);
-    stored.models = std::move(models->second);
-  }
+  if (auto rules = newest_with(db, "audit_cells")) stored.rules = read_rules(db, *std::move(rules));
+  if (auto models = newest_with(db, "audit_models")) stored.models = read_models(db, *std::move(models));
   return stored;
 }
 
@@ -231,6 +274,7 @@ nlohmann::json to_json(const AuditReport& report) {
                  {"view", finding.view},
                  {"action", finding.column},
                  {"claimed", finding.claimed},
+                 {"failed", finding.failed()},
                  {"note", finding.note}});
     out["cells"].push_back(std::move(cell));
   }
@@ -265,26 +309,43 @@ nlohmann::json to_json(const AuditReport& report) {
   return out;
 }
 
+void prepare_database(const std::filesystem::path& file) {
+  const auto db = open_writable(file);
+  in_database(file, [&] {
+    WriteTransaction transaction(*db, Durability::process_death);
+    make_tables(*db);
+    transaction.commit();
+  });
+}
+
 void write_database(const AuditReport& report, const std::filesystem::path& file) {
   const auto db = open_writable(file);
   in_database(file, [&] {
     WriteTransaction transaction(*db, Durability::power_loss);
-    db->exec(kTables);
-    insert(*db, "INSERT INTO audits (made_at, program, seed, elements, passed) VALUES (?, ?, ?, ?, ?)", utc_now(),
-           report.program, std::to_string(report.seed), report.elements, report.passed() ? 1 : 0);
+    make_tables(*db);
+    insert(*db,
+           "INSERT INTO audits (made_at, program, seed, elements, passed) "
+           "VALUES (?, ?, ?, ?, ?)",
+           utc_now(), report.program, std::to_string(report.seed), report.elements, report.passed() ? 1 : 0);
     const std::int64_t audit = db->getLastInsertRowid();
     for (const Finding& f : report.findings)
-      insert(*db, "INSERT INTO audit_cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, f.subject,
-             f.precision, f.view, f.column, f.claimed ? 1 : 0, std::string(name_of(f.cell.verdict)), f.cell.error,
-             f.cell.floor, f.cell.ratio, f.cell.elements, f.cell.samples, f.cell.decided, f.cell.worst, f.note);
+      insert(*db,
+             "INSERT INTO audit_cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+             "?, ?, ?, ?, ?)",
+             audit, f.subject, f.precision, f.view, f.column, f.claimed ? 1 : 0, std::string(name_of(f.cell.verdict)),
+             f.cell.error, f.cell.floor, f.cell.ratio, f.cell.elements, f.cell.samples, f.cell.decided, f.cell.worst, f.note,
+             f.failed() ? 1 : 0);
     for (const Control& c : report.controls)
       insert(*db, "INSERT INTO audit_controls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, c.name, c.precision,
              c.must_hold ? 1 : 0, c.as_it_must ? 1 : 0, std::string(name_of(c.cell.verdict)), c.cell.error, c.cell.floor,
              c.cell.ratio, c.cell.least_error, c.cell.worst);
     for (const ModelFinding& f : report.models.findings)
-      insert(*db, "INSERT INTO audit_models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, f.architecture,
-             f.subject, f.action, f.claimed ? 1 : 0, f.must_fail ? 1 : 0, f.failed() ? 1 : 0, f.loss_change, f.error,
-             std::string(name_of(f.cell.verdict)), f.cell.floor, f.cell.ratio, f.cell.worst);
+      insert(*db,
+             "INSERT INTO audit_models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
+             "?, ?, ?, ?)",
+             audit, f.architecture, f.subject, f.action, f.claimed ? 1 : 0, f.must_fail ? 1 : 0, f.failed() ? 1 : 0,
+             f.loss_change, f.error, std::string(name_of(f.cell.verdict)), f.cell.floor, f.cell.ratio, f.cell.worst,
+             f.cell.elements);
     for (const ModelBreak& b : report.models.breaks)
       insert(*db, "INSERT INTO audit_breaks VALUES (?, ?, ?, ?, ?, ?, ?)", audit, b.architecture, b.action, b.condition,
              b.in_training ? 1 : 0, b.change, b.as_it_must ? 1 : 0);

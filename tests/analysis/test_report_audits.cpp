@@ -58,6 +58,7 @@ AuditReport models_report() {
   holds.claimed = true;
   holds.cell.verdict = Verdict::holds;
   holds.cell.ratio = 1.5;
+  holds.cell.elements = 4;
   ModelFinding control = holds;
   control.subject = "adamw";
   control.claimed = false;
@@ -133,6 +134,72 @@ TEST_F(ReportAudits, AreReadAsTheyWereWritten) {
   EXPECT_EQ(stored.rules->passed(), rules.passed());
   EXPECT_EQ(stored.models->models.findings.size(), 2U);
   EXPECT_EQ(stored.models->passed(), models.passed());
+}
+
+/// A claim that fails although rounding decides its samples: its rule computes in fp32 and may not leave everything to it.
+AuditReport undecided_report() {
+  AuditReport report = rules_report(0);
+  report.findings = {finding("hybrid", "rows.orthogonal", true, Verdict::undecided, 0.9, 2),
+                     finding("muon", "rows.orthogonal", true, Verdict::undecided, 0.9, 2)};
+  report.findings[0].must_decide = true;  // muon's products are in bf16
+  for (Finding& f : report.findings) f.cell.decided = 0;
+  return report;
+}
+
+TEST_F(ReportAudits, AClaimThatFailedUndecidedFailsInTheReport) {
+  const auto path = sweep();
+  const AuditReport report = undecided_report();
+  ASSERT_FALSE(report.passed());
+  write_database(report, path);
+  const StoredAudits stored = read_newest_audits(*open_read_only(path));
+  ASSERT_TRUE(stored.rules);
+  EXPECT_FALSE(stored.rules->passed());
+  const Content content = content_of(equivariance_section, path);
+  EXPECT_NE(std::get<Paragraph>(content[1]).text.find("1 of 2 claims hold"), std::string::npos)
+      << std::get<Paragraph>(content[1]).text;
+  const Table rules = tables_of(content).at(0);
+  EXPECT_EQ(shown_at(rules, 0, "rows.orthogonal"), "UNDECIDED");
+  EXPECT_TRUE(value_at(rules, 0, "rows.orthogonal").strong);
+  EXPECT_EQ(shown_at(rules, 1, "rows.orthogonal"), "?");
+}
+
+/// The file as it was before a cell said whether it failed: the columns are gone.
+void make_older(const std::filesystem::path& path) {
+  SQLite::Database db(path.string(), SQLite::OPEN_READWRITE);
+  db.exec("ALTER TABLE audit_cells DROP COLUMN failed");
+  db.exec("ALTER TABLE audit_models DROP COLUMN elements");
+}
+
+TEST_F(ReportAudits, AnOlderAuditIsReadAndAddedTo) {
+  const auto path = sweep();
+  write_database(undecided_report(), path);
+  make_older(path);
+  // It did not pass, and nothing says in which cell: each that may have failed counts.
+  EXPECT_FALSE(read_newest_audits(*open_read_only(path)).rules->passed());
+  EXPECT_TRUE(read_newest_audits(*open_read_only(path)).rules->findings[1].failed());
+  SQLite::Database(path.string(), SQLite::OPEN_READWRITE).exec("UPDATE audits SET passed = 1");
+  EXPECT_TRUE(read_newest_audits(*open_read_only(path)).rules->passed());
+
+  write_database(models_report(), path);
+  write_database(undecided_report(), path);
+  const StoredAudits stored = read_newest_audits(*open_read_only(path));
+  ASSERT_TRUE(stored.rules && stored.models);
+  EXPECT_TRUE(stored.rules->findings[0].failed());
+  EXPECT_FALSE(stored.rules->findings[1].failed());
+  EXPECT_EQ(stored.models->models.findings[0].cell.elements, 4);
+}
+
+// A stored cell is not judged again: another version of the program may have other thresholds.
+TEST_F(ReportAudits, ModelCellsFailAsTheyDidWhenTheyWereJudged) {
+  const auto path = sweep();
+  write_database(models_report(), path);
+  SQLite::Database(path.string(), SQLite::OPEN_READWRITE).exec("UPDATE audit_models SET failed = 1 WHERE must_fail");
+  const StoredAudits stored = read_newest_audits(*open_read_only(path));
+  ASSERT_TRUE(stored.models);
+  EXPECT_FALSE(stored.models->passed());
+  std::int64_t failed = 0;
+  for (const ModelFinding& f : stored.models->models.findings) failed += f.failed() ? 1 : 0;
+  EXPECT_EQ(failed, 1);
 }
 
 }  // namespace test_report_audits

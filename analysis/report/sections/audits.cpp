@@ -78,9 +78,11 @@ void add_models(const AuditReport& report, Content& content) {
     failed += f.failed() ? 1 : 0;
     if (architectures.empty() || architectures.back() != f.architecture) architectures.push_back(f.architecture);
   }
+  const std::int64_t elements = report.models.findings.at(0).cell.elements;  // older programs did not store it
   content.emplace_back(Paragraph{fmt::format(
-      "Audit of whole models, trained in fp64 from theta and from g theta: {} of {} cells are as they must be. {}",
-      report.models.findings.size() - failed, report.models.findings.size(), made_by(report))});
+      "Audit of whole models, trained in fp64 from theta and from g theta: {} of {} cells are as they must be{}. {}",
+      report.models.findings.size() - failed, report.models.findings.size(),
+      elements > 0 ? fmt::format(", each the worst of {} group elements", elements) : "", made_by(report))});
   for (const std::string& architecture : architectures) {
     std::vector<const ModelFinding*> cells;
     for (const ModelFinding& f : report.models.findings)
