@@ -25,7 +25,7 @@ AuditSubject subject_of(std::string name, const RuleInfo& row, const nlohmann::j
   if (scale == "spectral" || lmo == "spectral") subject.fan_exponents = {0.5, -0.5};
   if (scale == "match_rms") subject.fan_exponents = {0.5, 0.0};
   if (scale == "none" || lmo == "row" || lmo == "col") subject.fan_exponents = {0.0, 0.0};
-  if (lmo == "sign") subject.fan_exponents = {0.0, -1.0};
+  if (lmo == "sign" || row.name == "sign") subject.fan_exponents = {0.0, -1.0};
   return subject;
 }
 

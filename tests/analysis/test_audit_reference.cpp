@@ -7,6 +7,7 @@
 #include <cmath>
 #include <fstream>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -83,6 +84,55 @@ TEST(AuditReference, ArchitecturesAndActions) {
     }
   }
   for (const auto& row : csv("audit-conditions.csv")) EXPECT_EQ(row.at("as_it_must"), "yes") << row.at("condition");
+}
+
+/// The cells of the line of `table` that begins with `first`.
+std::vector<std::string> cells_of_line(const std::string& text, const std::string& first) {
+  std::vector<std::string> cells;
+  const std::size_t begin = text.find("| " + first + " |");
+  if (begin == std::string::npos) return cells;
+  std::istringstream line(text.substr(begin + 1, text.find('\n', begin) - begin - 1));
+  for (std::string cell; std::getline(line, cell, '|');) cells.push_back(cell);
+  return cells;
+}
+
+/// The rules that a cell of the table of actions names, up to a semicolon.
+std::set<std::string> rules_named(std::string cell, const std::set<std::string>& known) {
+  cell = cell.substr(0, cell.find(';'));
+  if (const std::size_t at = cell.find("polar rules"); at != std::string::npos)
+    cell.replace(at, 11, "muon scion ssd polargrad left_polar right_polar");
+  std::replace_if(
+      cell.begin(), cell.end(), [](char c) { return c == ',' || c == '(' || c == ')'; }, ' ');
+  std::set<std::string> named;
+  std::istringstream words(cell);
+  for (std::string word; words >> word;)
+    if (known.contains(word)) named.insert(word);
+  return named;
+}
+
+// Who keeps an action is told twice: in words, and by the files.
+TEST(AuditReference, TheTableOfActionsNamesWhoKeepsThem) {
+  const std::string docs = read("docs/audit.md");
+  const std::map<std::string, std::string> actions = {{"`head+1c^T`", "head_shift"},
+                                                      {"`V/O O(h)`", "value_rotation"},
+                                                      {"`Q/K torus`", "torus"},
+                                                      {"`O(d)`", "residual"},
+                                                      {"`all*`", "product_all"}};
+  for (const auto& [heading, action] : actions) {
+    std::set<std::string> known, kept;
+    for (const char* architecture : {"qwen3", "gemma3", "olmoe", "gpt_oss"})
+      for (const auto& row : csv(fmt::format("audit-{}.csv", architecture))) {
+        const std::string &rule = row.at("rule"), &cell = row.at(action);
+        if (rule.find(' ') != std::string::npos) continue;  // not the default options
+        const bool holds = cell == "exact" || (cell[0] >= '0' && cell[0] <= '9');
+        if (known.insert(rule).second && holds) kept.insert(rule);
+        if (!holds) kept.erase(rule);
+      }
+    EXPECT_EQ(known.size(), 12U);
+    const std::vector<std::string> cells = cells_of_line(docs, heading);
+    ASSERT_EQ(cells.size(), 4U) << heading;
+    EXPECT_EQ(rules_named(cells[2], known), kept) << heading;
+  }
 }
 
 TEST(AuditReference, ViolationOverTraining) {

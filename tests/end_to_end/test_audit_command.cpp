@@ -4,9 +4,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "core/process_lock.h"
 #include "core/run_store.h"
 #include "tests/support/process.h"
 
@@ -62,6 +64,12 @@ TEST_F(AuditCommand, RulesOfTheTableHoldTheirClaims) {
   EXPECT_EQ(verdict("row_norm", "rows.orthogonal"), "broken");
   EXPECT_EQ(verdict("row_norm", "features.orthogonal"), "holds");
   EXPECT_EQ(verdict("left_polar", "rows.orthogonal"), "holds");
+  EXPECT_EQ(db->execAndGet("SELECT count(*) FROM audit_cells WHERE failed").getInt(), 0);
+  // sign(M) / fan_in is a claim, and a wrong factor commutes with every group.
+  EXPECT_EQ(db->execAndGet("SELECT claimed FROM audit_cells WHERE subject = "
+                           "'sign' AND action = 'fans'")
+                .getInt(),
+            1);
 }
 
 TEST_F(AuditCommand, SameSeedSameBytesAndAnotherRunIsAdded) {
@@ -88,6 +96,46 @@ TEST_F(AuditCommand, NamesWhatItDoesNotKnow) {
   EXPECT_EQ(precision.exit_code, 2);
   EXPECT_THAT(precision.err, HasSubstr("did you mean 'fp64'"));
   EXPECT_EQ(audit({"--rules", "sgd", "--precision", "fp64", "--db", "no/such/folder/audit.db"}).exit_code, 5);
+}
+
+// Before the minutes that an audit takes, not after them: nothing has been
+// printed yet.
+TEST_F(AuditCommand, FilesThatCannotBeWrittenAreFoundOutFirst) {
+  std::filesystem::create_directory(folder_.path() / "folder");
+  struct Case {
+    const char *option, *file;
+    int exit_code;
+  };
+  for (const Case& c : {Case{"--json", "no/such/folder/audit.json", 1}, Case{"--json", "folder", 2},
+                        Case{"--db", "no/such/folder/audit.db", 5}, Case{"--db", "folder", 5}}) {
+    const ProcessResult run = audit({"--rules", "sgd", "--precision", "fp64", c.option, c.file});
+    EXPECT_EQ(run.exit_code, c.exit_code) << c.file << run.err;
+    EXPECT_EQ(run.out, "") << c.option << " " << c.file;
+  }
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(folder_.path()), {}), 1) << "only the folder";
+}
+
+TEST_F(AuditCommand, APrecisionCountsOnce) {
+  const ProcessResult run = audit({"--rules", "sgd", "--precision", "fp64,fp32,fp64", "--db", "audit.db"});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.err, HasSubstr("fp64 twice"));
+  EXPECT_EQ(run.out, "");
+}
+
+TEST_F(AuditCommand, TheDatabaseOfASweepIsWrittenByOneProcessAtATime) {
+  const std::vector<std::string> args = {"--rules", "sgd", "--precision", "fp64", "--elements", "2", "--db", "sweep.db"};
+  {
+    const ProcessLock supervisor(folder_.path() / "supervisor.lock", "is running this sweep");
+    const ProcessResult run = audit(args);
+    EXPECT_EQ(run.exit_code, 5);
+    EXPECT_THAT(run.err, HasSubstr("is running this sweep"));
+    EXPECT_EQ(run.out, "");
+    EXPECT_FALSE(std::filesystem::exists(folder_.path() / "sweep.db"));
+  }
+  const ProcessResult run = audit(args);
+  EXPECT_EQ(run.exit_code, 0) << run.err;
+  const auto db = open_read_only(folder_.path() / "sweep.db");
+  EXPECT_EQ(db->execAndGet("SELECT elements FROM audits").getInt(), 2);
 }
 
 }  // namespace test_audit_command

@@ -68,8 +68,8 @@ const Expectation kTable[] = {
 TEST(AuditModels, EveryRowOfTheTableOfActions) {
   const TemporaryFolder folder;
   const ProcessResult run =
-      run_process({EQUISWEEP_PROGRAM, "audit", "--models", "--json", "models.json", "--db", "audit.db"}, folder.path(),
-                  {{"NO_COLOR", "1"}});
+      run_process({EQUISWEEP_PROGRAM, "audit", "--models", "--elements", "1", "--json", "models.json", "--db", "audit.db"},
+                  folder.path(), {{"NO_COLOR", "1"}});
   EXPECT_EQ(run.exit_code, 0) << run.out << run.err;
   const auto report = nlohmann::json::parse(read_text(folder.path() / "models.json"));
   EXPECT_TRUE(report.at("passed").get<bool>());
@@ -115,9 +115,22 @@ TEST(AuditModels, EveryRowOfTheTableOfActions) {
 
   const auto db = open_read_only(folder.path() / "audit.db");
   EXPECT_EQ(db->execAndGet("SELECT count(*) FROM audit_models").getInt64(), static_cast<std::int64_t>(cells.size()));
+  EXPECT_EQ(db->execAndGet("SELECT count(*) FROM audit_models WHERE elements = "
+                           "1 AND NOT failed")
+                .getInt64(),
+            static_cast<std::int64_t>(cells.size()));
   EXPECT_EQ(db->execAndGet("SELECT count(*) FROM audit_breaks WHERE as_it_must").getInt64(),
             static_cast<std::int64_t>(report.at("breaks").size()));
   EXPECT_EQ(db->execAndGet("SELECT passed FROM audits").getInt(), 1);
+}
+
+TEST(AuditModels, TrainInFp64Alone) {
+  const TemporaryFolder folder;
+  const ProcessResult run =
+      run_process({EQUISWEEP_PROGRAM, "audit", "--models", "qwen3", "--precision", "bf16"}, folder.path(), {});
+  EXPECT_EQ(run.exit_code, 2);
+  EXPECT_THAT(run.err, HasSubstr("trains in fp64"));
+  EXPECT_EQ(run.out, "");
 }
 
 TEST(AuditModels, NamesTheArchitectureThatItDoesNotKnow) {
