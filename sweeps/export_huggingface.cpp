@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -37,12 +38,14 @@ void write_tokenizer(const fs::path& folder, const Tokenizer& tokenizer, std::in
   write_file_atomically(folder / "tokenizer_config.json", config.dump(2) + "\n");
 }
 
-/// Two windows of validation tokens with our logits in fp64, as `models verify` reads them, and what the tokenizer makes of
-/// their text.
+/// Two windows of validation tokens, or the one that there is, with our logits in fp64, as `models verify` reads them, and
+/// what the tokenizer makes of the text of the first.
 void write_logits(const fs::path& file, LanguageModel& model, const Corpus& corpus, std::int64_t seq_len,
                   const std::optional<Tokenizer>& tokenizer) {
   const at::NoGradGuard no_grad;
-  const Batch batch = Batches(corpus, seq_len, 2 * seq_len, 0).val(0);
+  const std::int64_t tokens = std::min(corpus.train->size(), corpus.val->size());  // Batches asks both parts for a batch
+  const std::int64_t windows = std::clamp<std::int64_t>((tokens - 1) / seq_len, 1, 2);
+  const Batch batch = Batches(corpus, seq_len, windows * seq_len, 0).val(0);
   convert_weights(model, at::kCPU, at::kDouble);
   model.set_compute_dtype(at::kDouble);
   const at::Tensor hidden = model.forward(batch.tokens_BT).hidden_BTD;

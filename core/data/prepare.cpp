@@ -175,12 +175,13 @@ Manifest prepare_corpus(const PrepareOptions& options, const PrepareProgress& pr
   if (std::ranges::count(options.text, "-") + std::ranges::count(options.val_text, "-") > 1) {
     throw UsageError("the standard input ('-') can be read only once");
   }
-  if (options.vocabulary < 1 || options.vocabulary > (1 << 20)) {
-    throw UsageError(fmt::format("a vocabulary of {} is not possible; allowed: 1 to {}", options.vocabulary, 1 << 20));
-  }
-  if (options.val_text.empty() && !(options.val_fraction > 0 && options.val_fraction <= 0.5)) {
+  if (options.vocabulary < 1 || options.vocabulary > kMaxPreparedVocabulary) {
     throw UsageError(
-        fmt::format("a validation fraction of {} is not possible; allowed: above 0, up to 0.5", options.val_fraction));
+        fmt::format("a vocabulary of {} is not possible; allowed: 1 to {}", options.vocabulary, kMaxPreparedVocabulary));
+  }
+  if (options.val_text.empty() && !(options.val_fraction > 0 && options.val_fraction <= kMaxValFraction)) {
+    throw UsageError(fmt::format("a validation fraction of {} is not possible; allowed: above 0, up to {}",
+                                 options.val_fraction, kMaxValFraction));
   }
   // "DIR/" and "DIR" are one place, and what is built beside it must not be built in it.
   std::filesystem::path out = options.out.lexically_normal();

@@ -57,6 +57,10 @@ class CorpusWriter {
 /// Held while a corpus is built at `out`.
 std::unique_ptr<FileLock> corpus_lock(const std::filesystem::path& out);
 
+/// What prepare_corpus() takes at most: pieces of a tokenizer, and the share of the text that is held out.
+inline constexpr std::int64_t kMaxPreparedVocabulary = std::int64_t{1} << 20;
+inline constexpr double kMaxValFraction = 0.5;
+
 struct PrepareOptions {
   std::vector<std::string> text;      ///< files; "-" is the standard input (core/data/text_source.h says what is read how)
   std::vector<std::string> val_text;  ///< validation text of its own; if none, it is held out of `text`

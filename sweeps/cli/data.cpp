@@ -148,15 +148,15 @@ void add_data(CLI::App& program, Action& action) {
   auto options = std::make_shared<PrepareOptions>();
   sub->add_option("--text", options->text, "text, JSON lines (.jsonl) or either with .gz; - is the standard input")
       ->required();
-  sub->add_option("--vocab", options->vocabulary, "pieces of the tokenizer; equal to the model's vocabulary")
+  sub->add_option("--vocab", options->vocabulary, "pieces of the tokenizer; at most the model's vocabulary")
       ->required()
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1} << 24));
+      ->check(CLI::Range(std::int64_t{1}, kMaxPreparedVocabulary));
   sub->add_option("--out", options->out, "folder to write; must not exist")->required();
   sub->add_option("--field", options->field, "the field of JSON lines that holds the text");
   CLI::Option* fraction =
       sub->add_option("--val-fraction", options->val_fraction, "share of the text held out for validation")
           ->capture_default_str()
-          ->check(CLI::Range(0.0, 1.0));
+          ->check(CLI::Range(0.0, kMaxValFraction));
   sub->add_option("--val-text", options->val_text, "validation text of its own")->excludes(fraction);
   sub->callback([&action, options] { action = [options] { return prepare(*options); }; });
 

@@ -139,6 +139,42 @@ TEST_F(ModelsAndData, ExportedWeightsAreWhereTheNextRunBegins) {
   EXPECT_NE(changed.err.find("not those that the sweep was planned with"), std::string::npos) << changed.err;
 }
 
+// A run of one sequence a batch trains with 17 tokens of either part; its export asks for no more.
+TEST_F(ModelsAndData, LogitsOfTheOneWindowThatThereIsAreExported) {
+  std::string text;
+  for (int i = 0; i < 400; ++i) text += "line " + std::to_string(i) + " of a small book\n";
+  write_text(folder_.path() / "book.txt", text);
+  for (const char* held_out : {"line 7\n", "line 7 of a small book, and line 8 of a small book\n"}) {
+    write_text(folder_.path() / "val.txt", held_out);
+    std::filesystem::remove_all(folder_.path() / "book");
+    ASSERT_EQ(
+        equisweep({"data", "prepare", "--text", "book.txt", "--val-text", "val.txt", "--vocab", "300", "--out", "book"})
+            .exit_code,
+        0);
+    const std::int64_t tokens =
+        nlohmann::json::parse(read_text(folder_.path() / "book/manifest.json")).at("val").at("tokens");
+    const std::int64_t length = (tokens - 1) / (held_out[6] == '\n' ? 1 : 3);  // one window, or three
+    const ProcessResult trained =
+        run("version: 1\nname: small\ndata: {corpus: ./book, seq_len: " + std::to_string(length) +
+                ", batch_tokens: " + std::to_string(length) + "}\ntrain: {steps: 1, eval: {every: 1, tokens: 1}}\n" +
+                "model: {vocab: 300, d: 16, layers: 1, heads: 2, kv_heads: 1, head_dim: 8, ff: 24}\n" +
+                "grid: {model: qwen3-nano}\nstacks: {adamw: {default: {rule: adamw, lr: 3e-3}}}\nlog: {weights: final}\n",
+            "of-" + std::to_string(tokens));
+    ASSERT_EQ(trained.exit_code, 0) << trained.err;
+    const std::string out = "exported-" + std::to_string(tokens);
+    const std::string id = query("of-" + std::to_string(tokens), "SELECT job FROM runs").substr(0, 16);
+    const ProcessResult exported =
+        equisweep({"export-hf", id, out, "--results", "of-" + std::to_string(tokens), "--with-logits"});
+    ASSERT_EQ(exported.exit_code, 0) << exported.err;
+    const std::string windows = held_out[6] == '\n' ? "1" : "2";
+    EXPECT_NE(read_text(folder_.path() / out / "io.safetensors")
+                  .find("\"shape\":[" + windows + "," + std::to_string(length) + "]"),
+              std::string::npos)
+        << tokens;
+    EXPECT_EQ(equisweep({"models", "verify", out}).exit_code, 0);
+  }
+}
+
 TEST_F(ModelsAndData, RunsWithoutFinalWeightsCannotBeExported) {
   ASSERT_EQ(run(std::string(kHead) + kOlmoe, "first").exit_code, 0);
   const ProcessResult none =
@@ -228,6 +264,15 @@ TEST_F(ModelsAndData, CorporaAreListedAndShown) {
   EXPECT_EQ(shown.out.substr(0, 47), "line 0 of a small book\nline 1 of a small book\nl") << shown.out;
   EXPECT_EQ(equisweep({"data", "show", "results/corpora/book", "--window", "99999"}).exit_code, 2);
   EXPECT_EQ(equisweep({"data", "show", "synthetic"}).exit_code, 2) << "no vocabulary";
+  // What prepare cannot do is refused with its range before the text is read.
+  const auto refusal = [&](const char* vocabulary, const char* fraction) {
+    return equisweep(
+               {"data", "prepare", "--text", "no.txt", "--out", "no", "--vocab", vocabulary, "--val-fraction", fraction})
+        .err;
+  };
+  EXPECT_NE(refusal("1048577", "0.5").find("1048577 not in range 1 to 1048576"), std::string::npos);
+  EXPECT_NE(refusal("1048576", "0.51").find("0.51 not in range 0.000000 to 0.500000"), std::string::npos);
+  EXPECT_NE(refusal("1048576", "0").find("0 is not possible; allowed: above 0, up to 0.5"), std::string::npos);
   const ProcessResult ids = equisweep({"data", "show", "synthetic", "--vocab", "7", "--seq-len", "3"});
   EXPECT_EQ(ids.exit_code, 0) << ids.err;
   EXPECT_EQ(std::count(ids.out.begin(), ids.out.end(), ' '), 2) << ids.out;
