@@ -191,10 +191,22 @@ class SpecReader {
     } catch (const Error& e) {
       problems_.add(where, fmt::format("init_from: {}", e.what()));
     }
-    const Member* grid = root_.find("grid");
-    if (grid && grid->value.find("seed"))
-      problems_.add(place_of(grid->value, "seed"), "grid.seed: has no effect, because init_from gives the initial weights",
-                    "no grid.seed");
+    refuse_seeds();
+  }
+
+  /// The seed draws the initial weights and nothing else, so two runs that differ in it would be one run counted twice.
+  void refuse_seeds() {
+    const auto refuse = [&](std::string_view name, const Node& map) {
+      if (map.find("seed"))
+        problems_.add(place_of(map, "seed"),
+                      fmt::format("{}.seed: has no effect, because init_from gives the initial weights", name),
+                      fmt::format("no {}.seed", name));
+    };
+    for (const std::string_view name : {"grid", "zip", "exclude", "include"})
+      if (const Member* m = root_.find(name)) {
+        refuse(name, m->value);
+        for (const Node& item : m->value.items) refuse(name, item);
+      }
   }
 
   std::vector<ModelSpec> read_all_models(const Grid& grid) {

@@ -124,6 +124,14 @@ TEST(InitFrom, ContentIsPartOfTheJob) {
 TEST(InitFrom, RefusesWhatItMakesUseless) {
   EXPECT_EQ(errors_of(from("qwen3-a", "seed: [0, 1]")),
             "f:5:8: grid.seed: has no effect, because init_from gives the initial weights; allowed: no grid.seed");
+  const auto seed_of = [](const std::string& where, const std::string& name) {
+    return where + ": " + name + ".seed: has no effect, because init_from gives the initial weights; allowed: no " + name +
+           ".seed";
+  };
+  EXPECT_EQ(errors_of(from("qwen3-a", "", "zip: {seed: [0, 1]}\n")), seed_of("f:8:7", "zip"));
+  EXPECT_EQ(errors_of(from("qwen3-a", "", "include: [{lr_scale: 2}, {seed: 1}, {lr_scale: 4, seed: 2}]\n")),
+            seed_of("f:8:27", "include") + "\n" + seed_of("f:8:51", "include"));
+  EXPECT_EQ(errors_of(from("qwen3-a", "", "include: [{lr_scale: 2}]\n")), "");
   EXPECT_EQ(errors_of(from("qwen3-a", "", "model: {layers: 3}\n")),
             "f:8:1: model: has no effect, because init_from says what the model is; allowed: no key 'model'");
 }
