@@ -34,7 +34,7 @@ std::string objection(const ReportData& data, const Arm& arm) {
   if (point.gone > 0) return fmt::format("at its chosen point {} of {} runs{} ended without a result", point.gone, n, of);
   const Arm* tuning = data.tuning_arm(arm.model, arm.stack);
   if (const LrPoint* rival = tuning == nullptr ? nullptr : tuning->rival())
-    return fmt::format("{} learning rate is undecided: at {} {} of {} ended without a result",
+    return fmt::format("{} learning rate is undecided: at {}, {} of {} ended without a result",
                        is_base ? "the baseline's" : "its", visible(point_name(*rival)), rival->gone,
                        plural(rival->cells.size(), "run"));
   const std::string copies = why_copies(point);

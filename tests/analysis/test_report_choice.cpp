@@ -79,7 +79,7 @@ TEST_F(ReportChoice, ARunOfTheBaselineThatEndedWithoutAResultLeavesItsChoiceOpen
   for (const char* state : {"failed", "oom", "timeout", "lost", "cancelled"}) {
     load(grid(), fmt::format("UPDATE runs SET state = '{}' WHERE run = 6", state));
     EXPECT_THAT(chosen_, ElementsAre(0.5, 1)) << state;
-    EXPECT_THAT(text_, HasSubstr("No claim about new: the baseline's learning rate is undecided: at lr_scale 1 1 of 3 runs "
+    EXPECT_THAT(text_, HasSubstr("No claim about new: the baseline's learning rate is undecided: at lr_scale 1, 1 of 3 runs "
                                  "ended without a result (difference −0.2970 at n = 3)."));
     EXPECT_THAT(text_, HasSubstr("1 of 18 runs ended without a result"));
     EXPECT_THAT(text_, Not(HasSubstr("infinite losses")));
@@ -243,6 +243,28 @@ TEST_F(ReportChoice, OneDifferenceForEverySeedIsNoTest) {
   }
   load(sweep);
   EXPECT_THAT(text_, HasSubstr("No claim about new: its difference is the same for every seed to the last digit"));
+}
+
+TEST_F(ReportChoice, NeitherIsOneOfTheAblation) {
+  FixtureSweep sweep;
+  for (const std::int64_t seed : {0, 1, 2}) {
+    const double loss = 3.5 + 0.25 * static_cast<double>(seed);
+    sweep.runs.push_back(run("base", 1, seed, loss + 0.5)), sweep.runs.push_back(run("full", 1, seed, loss));
+    sweep.runs.push_back(run("copies", 1, seed, 3.75));
+  }
+  const auto path = database(
+      sweep,
+      "UPDATE runs SET config = json_set(config, '$.stack.mlp', json('{\"rule\":\"row_norm\",\"lr\":0.02}')) WHERE job IN "
+      "(SELECT job FROM cells WHERE stack = 'full'); INSERT INTO blocks SELECT run, 0, 'u', 'mlp_up', 0, '[]', iif(stack = "
+      "'full', 'mlp', 'default'), '' FROM runs JOIN cells USING (job)");
+  const Table table = table_of(content_of(ablation_section, path));
+  ASSERT_EQ(table.rows.size(), 3U);
+  for (const std::size_t row : {1U, 2U}) {
+    const std::string stack = std::get<std::string>(value_at(table, row, "stack").value);
+    EXPECT_THAT(shown_at(table, row, "reading"),
+                HasSubstr(stack == "base" ? "no claim: the difference is the same for every seed"
+                                          : "no claim: all its seeds ended at the same loss"));
+  }
 }
 
 TEST_F(ReportChoice, NothingIsFairAboutNothing) {

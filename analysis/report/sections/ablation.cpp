@@ -55,6 +55,8 @@ std::vector<Row> rows_of(const ReportData& data, const Arm& full) {
     row.comparison = compare_points(finite_losses(arm.chosen()), finite_losses(full.chosen()), data.intervals);
     if (arm.chosen().lost > 0) row.why = "a seed diverged or failed";
     if (full.chosen().lost > 0) row.why = "a seed of the full stack diverged or failed";
+    for (const Arm* side : {&arm, &full})
+      if (row.why.empty()) row.why = why_copies(side->chosen());
     rows.push_back(std::move(row));
   }
   std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) {
@@ -73,6 +75,7 @@ std::string reading(const Row& row, double adjusted_p) {
   if (!row.why.empty()) return "no claim: " + row.why;
   if (row.comparison.difference.n == 0) return "no claim: no run has ended yet";
   if (row.comparison.difference.n < 2) return "no claim: one seed";
+  if (std::isnan(row.comparison.p)) return "no claim: the difference is the same for every seed";
   if (!(adjusted_p < kAlpha)) return "not distinguishable";
   return row.comparison.difference.mean > 0 ? "worse than the full stack" : "better than the full stack";
 }
