@@ -4,8 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -74,7 +76,98 @@ json translate_polar(const json& recorded) {
   return ours;
 }
 
+/// The larger of two errors; one that is no finite number is past every tolerance (std::max would drop a NaN).
+double worse(double error, double other) {
+  return std::isfinite(other) ? std::max(error, other) : std::numeric_limits<double>::infinity();
+}
+
 double norm_of(const at::Tensor& x) { return at::linalg_vector_norm(x.to(at::kDouble)).item<double>(); }
+
+void refuse_unknown(const json& map, const std::vector<std::string>& known, const std::string& prefix) {
+  std::vector<Problem> problems;
+  for (const auto& [key, value] : map.items())
+    if (std::find(known.begin(), known.end(), key) == known.end())
+      problems.push_back({{},
+                          fmt::format("sidecar: unknown key '{}{}'", prefix, printable(key)),
+                          "one of: " + join(known),
+                          nearest_name(key, known)});
+  if (!problems.empty()) throw UsageError(std::move(problems));
+}
+
+void refuse_value(const json& sidecar, const char* key, const std::vector<std::string>& known) {
+  const std::string value = sidecar.value(key, known.front());
+  if (std::find(known.begin(), known.end(), value) == known.end())
+    throw UsageError({Problem{{},
+                              fmt::format("sidecar: unknown {} '{}'", key, printable(value)),
+                              "one of: " + join(known),
+                              nearest_name(value, known)}});
+}
+
+/// A key that nobody reads is one that was meant to be read.
+void check_sidecar(const json& sidecar) {
+  refuse_unknown(sidecar,
+                 {"rule",
+                  "options",
+                  "layout",
+                  "dims",
+                  "tolerance",
+                  "kind",
+                  "relation",
+                  "distance",
+                  "id",
+                  "shape",
+                  "input",
+                  "seed",
+                  "steps",
+                  "state",
+                  "arithmetic",
+                  "wide",
+                  "note",
+                  "reference",
+                  "fan_out",
+                  "fan_in",
+                  "kappa",
+                  "block_shape",
+                  "measured_error",
+                  "momentum_form",
+                  "published_differences",
+                  "largest_dropped_singular_value"},
+                 "");
+  refuse_unknown(sidecar.at("dims"), {"heads", "head_dim", "experts", "r", "d"}, "dims.");
+  refuse_unknown(sidecar.value("tolerance", json::object()), {"fp64", "fp32"}, "tolerance.");
+  refuse_value(sidecar, "kind", {"pure", "published"});
+  refuse_value(sidecar, "relation", {"equal", "equal up to regularisers", "differs"});
+}
+
+/// Every tensor of a file is one that is read: W0.., G1.. without gaps, and the state under the names of the rule.
+void check_tensors(const SafetensorsFile& file, std::string_view rule, const std::vector<std::string>& slots) {
+  std::int64_t steps = 0;
+  while (file.has(fmt::format("G{}", steps + 1))) ++steps;
+  const auto is_numbered = [&](std::string_view name, std::string_view letters, std::int64_t first) {
+    if (!name.starts_with(letters)) return false;
+    name.remove_prefix(letters.size());
+    std::int64_t number = -1;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
+    return error == std::errc() && end == name.data() + name.size() && number >= first && number <= steps;
+  };
+  std::vector<Problem> problems;
+  for (const std::string& name : file.names()) {
+    const std::string_view narrow = std::string_view(name).substr(name.starts_with("wide.") ? 5 : 0);
+    if (narrow.starts_with("state.")) {
+      const std::string slot(narrow.substr(6));
+      if (std::find(slots.begin(), slots.end(), slot) == slots.end())
+        problems.push_back({{},
+                            fmt::format("{}: rule {} has no state '{}'", file.path().string(), rule, printable(slot)),
+                            slots.empty() ? "no state" : "one of: " + join(slots),
+                            nearest_name(slot, slots)});
+    } else if (!is_numbered(narrow, "W", name == narrow ? 0 : 1) && !is_numbered(name, "G", 1)) {
+      problems.push_back({{},
+                          fmt::format("{}: unknown tensor '{}'", file.path().string(), printable(name)),
+                          fmt::format("W0 to W{0}, G1 to G{0}, state.SLOT, wide.W1 to wide.W{0}", steps)});
+    }
+  }
+  if (!problems.empty()) throw UsageError(std::move(problems));
+}
 
 /// Replays in `dtype` against the weights called prefix + "W1".. and returns the worst error.
 double replay(const json& sidecar, const SafetensorsFile& file, const json& entry, at::ScalarType dtype,
@@ -100,18 +193,20 @@ double replay(const json& sidecar, const SafetensorsFile& file, const json& entr
       throw DataError(file.path().string(), fmt::format("G{0} or W{0} has not the shape of W0", steps));
     param.tensor.grad().copy_(gradient);
     optimizer.step(1.0);
-    distance = std::max(distance, norm_of(param.tensor.detach().to(at::kDouble) - expected));
+    distance = worse(distance, norm_of(param.tensor.detach().to(at::kDouble) - expected));
     largest_step = std::max(largest_step, norm_of(expected - before));
     before = expected;
   }
   if (steps == 0) throw DataError(file.path().string(), "no gradient G1");
-  double error = distance == 0 ? 0 : distance / largest_step;
+  double error = distance == 0 ? 0 : worse(0, distance / largest_step);
   optimizer.save_state([&](const std::string& key, const at::Tensor& state) {
     const std::string name = prefix + "state." + key.substr(key.find('/') + 1);
     if (!compare_state || !file.has(name)) return;
     const at::Tensor expected = file.tensor(name).to(at::kDouble);
+    if (expected.sizes() != initial.sizes())
+      throw DataError(file.path().string(), fmt::format("{} has not the shape of W0", name));
     const double difference = norm_of(state.to(at::kDouble) - expected), size = norm_of(expected);
-    error = std::max(error, difference == 0 ? 0 : difference / size);
+    error = worse(error, difference == 0 ? 0 : difference / size);
   });
   return error;
 }
@@ -138,6 +233,12 @@ std::vector<Comparison> comparisons(const json& sidecar, const SafetensorsFile& 
   };
   if (file.dtype("W1") == at::kDouble) add("fp64", at::kDouble, kDefault64);
   add("fp32", at::kFloat, kDefault32);
+  if (result.empty()) {
+    const bool wide = file.dtype("W1") == at::kDouble;
+    throw UsageError({Problem{{},
+                              fmt::format("nothing is compared: tolerance is null for {}", wide ? "fp64 and fp32" : "fp32"),
+                              wide ? "a tolerance for one of them" : "a tolerance for it, or weights recorded in F64"}});
+  }
   return result;
 }
 
@@ -155,6 +256,7 @@ std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_
   std::vector<ReplayResult> results;
   try {
     const json sidecar = json::parse(read_text(sidecar_path));
+    check_sidecar(sidecar);
     base.rule = sidecar.at("rule").get<std::string>();
     json given = sidecar.at("options");
     given["rule"] = base.rule;
@@ -162,6 +264,7 @@ std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_
     const json entry = complete_entry(given);
     const SafetensorsFile file(std::filesystem::path(sidecar_path).replace_extension(".safetensors"));
     const bool published = sidecar.value("kind", "") == "published";  // its state has the published class's own names
+    if (!published) check_tensors(file, base.rule, make_rule(entry)->slots());
     const bool differs = sidecar.value("relation", "equal") == "differs";
     for (const Comparison& comparison : comparisons(sidecar, file)) {
       ReplayResult result = base;
@@ -177,6 +280,8 @@ std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_
     base.problem = fmt::format("{}: {}", sidecar_path.string(), error.what());
   } catch (const Error& error) {
     base.problem = error.what();
+  } catch (const c10::Error& error) {  // a shape that the layout does not have
+    base.problem = fmt::format("{}: {}", sidecar_path.string(), error.what_without_backtrace());
   }
   if (!base.problem.empty()) return {base};
   return results;

@@ -8,7 +8,9 @@
 //
 //   max_t ||W_t - W_t^ref||_F / max_t ||W_t^ref - W_{t-1}^ref||_F
 //
-// and, for each state.<slot> that is recorded, ||S - S^ref||_F / ||S^ref||_F; the worse of them counts.
+// and, for each state.<slot> that is recorded, ||S - S^ref||_F / ||S^ref||_F; the worse of them counts. It is infinite
+// where a number on either side is not finite. A case of which nothing would be compared fails, and so does one with a
+// key or a tensor that nobody reads (of kind "published", whose state has the published class's own names, a key only).
 
 #include <filesystem>
 #include <string>

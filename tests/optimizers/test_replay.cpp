@@ -7,8 +7,11 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <limits>
+#include <map>
 #include <set>
 
+#include "core/safetensors.h"
 #include "optimizers/verify.h"
 #include "support.h"
 
@@ -50,16 +53,25 @@ TEST(Replay, PublishedRecordingsAgreeWhereTheySayThatTheirFormulaIsOurs) {
   EXPECT_GT(different, 20u);
 }
 
-/// A copy of one case whose sidecar was changed by `edit`.
-ReplayResult edited(const std::string& id, const std::function<void(json&)>& edit) {
+using Tensors = std::map<std::string, at::Tensor>;
+
+/// The results of a copy of one case whose sidecar and tensors were changed.
+std::vector<ReplayResult> replayed(const std::string& id, const std::function<void(json&, Tensors&)>& edit) {
   const fs::path folder = fs::path(::testing::TempDir()) / "equisweep_replay";
   fs::create_directories(folder);
-  fs::copy_file(kGolden / "pure" / (id + ".safetensors"), folder / (id + ".safetensors"),
-                fs::copy_options::overwrite_existing);
   json sidecar = json::parse(std::ifstream(kGolden / "pure" / (id + ".json")));
-  edit(sidecar);
+  const SafetensorsFile original(kGolden / "pure" / (id + ".safetensors"));
+  Tensors tensors;
+  for (const std::string& name : original.names()) tensors[name] = original.tensor(name);
+  edit(sidecar, tensors);
+  const std::vector<NamedTensor> list(tensors.begin(), tensors.end());
+  write_safetensors(folder / (id + ".safetensors"), list);
   std::ofstream(folder / (id + ".json")) << sidecar;
-  return verify_recording(folder / (id + ".json")).front();
+  return verify_recording(folder / (id + ".json"));
+}
+
+ReplayResult edited(const std::string& id, const std::function<void(json&)>& edit) {
+  return replayed(id, [&](json& sidecar, Tensors&) { edit(sidecar); }).front();
 }
 
 TEST(Replay, NoticesWrongOptionsAndLayouts) {
@@ -76,6 +88,63 @@ TEST(Replay, NoticesWrongOptionsAndLayouts) {
   EXPECT_EQ(verdict("muon_split__olmoe_gate_up_3x10x6_gaussian", [](json& s) { s["options"]["view"] = "whole"; }),
             ReplayVerdict::fail);
   EXPECT_EQ(verdict("muon_pe__24x8_gaussian", [](json& s) { s["relation"] = "differs"; }), ReplayVerdict::differs);
+}
+
+// A NaN is past every tolerance, on whichever side it is, and infinite, so that tables show it.
+TEST(Replay, WhatIsNotFiniteFails) {
+  const double nan = std::numeric_limits<double>::quiet_NaN(), infinity = std::numeric_limits<double>::infinity();
+  for (const std::string name : {"G1", "W0", "W1", "W3", "W5", "state.momentum"})
+    for (const double value : {nan, infinity})
+      for (const ReplayResult& result :
+           replayed("muon_pe__24x8_gaussian", [&](json&, Tensors& t) { t.at(name).view(-1)[5] = value; })) {
+        EXPECT_EQ(result.problem, "");
+        EXPECT_EQ(result.verdict, ReplayVerdict::fail) << name << ' ' << value;
+        EXPECT_EQ(result.error, infinity) << name << ' ' << value;
+      }
+  for (const ReplayResult& result : replayed("muon_pe__24x8_gaussian", [&](json&, Tensors& t) {
+         for (const char* name : {"W1", "W2", "W3", "W4", "W5"}) t.at(name).fill_(nan);
+       }))
+    EXPECT_EQ(result.error, infinity);
+}
+
+TEST(Replay, ARecordingThatNothingIsComparedWithFails) {
+  const auto results = replayed("muon_pe__24x8_gaussian", [](json& s, Tensors& tensors) {
+    for (auto& [name, tensor] : tensors) tensor = tensor.to(at::kFloat);
+    s["tolerance"] = {{"fp64", 1e-9}, {"fp32", nullptr}};
+  });
+  ASSERT_EQ(results.size(), 1U);
+  EXPECT_EQ(results[0].verdict, ReplayVerdict::fail);
+  EXPECT_THAT(results[0].problem, ::testing::HasSubstr("nothing is compared: tolerance is null for fp32"));
+}
+
+TEST(Replay, RecordedStateBelongsToTheRule) {
+  const auto problem_of = [](const std::function<void(json&, Tensors&)>& edit) {
+    const ReplayResult result = replayed("muon_pe__24x8_gaussian", edit).front();
+    EXPECT_EQ(result.verdict, ReplayVerdict::fail);
+    return result.problem;
+  };
+  const auto renamed = [](const std::string& name) {
+    return [=](json&, Tensors& t) { t[name] = t.extract("state.momentum").mapped(); };
+  };
+  EXPECT_THAT(
+      problem_of(renamed("state.momentun")),
+      ::testing::HasSubstr("rule muon has no state 'momentun'; allowed: one of: momentum; did you mean 'momentum'?"));
+  EXPECT_THAT(problem_of(renamed("momentum")), ::testing::HasSubstr("unknown tensor 'momentum'"));
+  EXPECT_THAT(problem_of(renamed("W6")), ::testing::HasSubstr("unknown tensor 'W6'"));
+  EXPECT_THAT(problem_of([](json&, Tensors& t) { t.at("state.momentum") = t.at("state.momentum").slice(0, 0, 1).clone(); }),
+              ::testing::HasSubstr("state.momentum has not the shape of W0"));
+  EXPECT_THAT(problem_of([](json& s, Tensors&) { s["layout"] = "heads_qkv", s["dims"]["heads"] = 5; }),
+              ::testing::HasSubstr("[5 * h, d]"));
+}
+
+TEST(Replay, UnknownKeysOfASidecarAreRefused) {
+  const auto problem = [](const std::function<void(json&)>& edit) { return edited("muon_pe__24x8_gaussian", edit).problem; };
+  EXPECT_THAT(problem([](json& s) { s["tolerances"] = s["tolerance"]; }), ::testing::HasSubstr("unknown key 'tolerances'"));
+  EXPECT_THAT(problem([](json& s) { s["tolerances"] = s["tolerance"]; }), ::testing::HasSubstr("did you mean 'tolerance'?"));
+  EXPECT_THAT(problem([](json& s) { s["tolerance"]["fp16"] = 1; }), ::testing::HasSubstr("unknown key 'tolerance.fp16'"));
+  EXPECT_THAT(problem([](json& s) { s["dims"]["head"] = 2; }), ::testing::HasSubstr("unknown key 'dims.head'"));
+  EXPECT_THAT(problem([](json& s) { s["relation"] = "difers"; }), ::testing::HasSubstr("did you mean 'differs'?"));
+  EXPECT_THAT(problem([](json& s) { s["kind"] = "publishd"; }), ::testing::HasSubstr("did you mean 'published'?"));
 }
 
 TEST(Replay, FailsWithAReasonWhereACaseCannotBeReplayed) {
