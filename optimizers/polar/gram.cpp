@@ -10,8 +10,11 @@
 //
 // Cost: gram (8 l/k + 28) k^3 flops for five steps on k x l against (20 l/k + 10) k^3 of polar_express, so it pays for
 // l > 1.5 k. A Gram matrix squares the condition: in bf16 it explodes (refused), TF32 diverges (IEEE fp32 is forced here
-// for as long as the products run), and more than twelve steps diverge on rank-deficient blocks (refused).
-// Sources: Amsel et al., arXiv:2505.16932 (coefficients); Lau & Su, arXiv:2605.18106 (inverse roots for one-sided updates).
+// for as long as the products run), and each step raises what rounding has made of its zeros, by up to 8.3^2 at first, until
+// a negative one diverges: within 8 steps in fp32 on blocks of rank one. Hence Y is formed anew, by gram after two steps, by
+// inv_sqrt as (Z X)(Z X)^T / N + d Z Z^T after five and every second from there on. More steps than are known to be borne
+// are refused: ten of gram, twelve of inv_sqrt. Sources: Amsel et al., arXiv:2505.16932 (coefficients); Lau & Su,
+// arXiv:2605.18106 (inverse roots for one-sided updates).
 //
 // Unlike the published code: working precision (there fp16 or fp32), damping relative to ||A||_F (there absolute 1e-8), and
 // X is not normalised in place.
@@ -91,15 +94,25 @@ class InverseRoot final : public Polar {
     const bool right = side_ == GramSide::right || (side_ == GramSide::shorter && x.size(-2) > x.size(-1));
     // A scale of one keeps the squares of tiny and of huge momenta in range; the result does not see it.
     const at::Tensor y = normalized_batch(x, 1.0, options_);
-    at::Tensor a = right ? at::bmm(y.mT(), y) : at::bmm(y, y.mT());
-    if (damping_ != 0.0) a.diagonal(0, -2, -1).add_(frobenius(a).squeeze(-1) * damping_);
+    const auto gram_of = [&](const at::Tensor& t) { return right ? at::bmm(t.mT(), t) : at::bmm(t, t.mT()); };
+    at::Tensor a = gram_of(y);
+    const at::Tensor damping = frobenius(a).mul_(damping_);
+    if (damping_ != 0.0) a.diagonal(0, -2, -1).add_(damping.squeeze(-1));
     const at::Tensor scale = frobenius(a).mul_(safety_).clamp_min_(std::numeric_limits<float>::min());
     a.div_(scale);
     at::Tensor z;
+    const auto renewed_before = [](std::size_t step) { return step >= 5 && step % 2 == 1; };
     for (std::size_t step = 0; step < steps_.size(); ++step) {
+      if (renewed_before(step)) {
+        a = gram_of(right ? at::bmm(y, z) : at::bmm(z, y));
+        if (damping_ != 0.0) a.add_(gram_of(z).mul_(damping));
+        a.div_(scale);
+      }
       const at::Tensor p = quintic_factor(steps_[step], a);
-      z = z.defined() ? at::bmm(p, z) : p;
-      if (step + 1 < steps_.size()) a = at::bmm(at::bmm(p, a), p);
+      // Next to X stands what came first: rounding leaves the factors of Z commuting up to noise only, which the other order
+      // would raise without end.
+      z = !z.defined() ? p : right ? at::bmm(z, p) : at::bmm(p, z);
+      if (step + 1 < steps_.size() && !renewed_before(step + 1)) a = at::bmm(at::bmm(p, a), p);
     }
     at::Tensor u = right ? at::bmm(y, z) : at::bmm(z, y);
     return u.div_(scale.sqrt()).to(x.scalar_type()).view(x.sizes());
@@ -125,7 +138,7 @@ PolarMethod gram_method() {
           .summary = "polar_express on the Gram matrix, with one restart: cheaper for tall and wide blocks",
           .source = "arXiv:2505.16932",
           .default_steps = 5,
-          .max_steps = 12,
+          .max_steps = 10,
           .options = {"steps", "precision", "coefficients", "safety"},
           .precisions = {"working", "fp32", "fp64"},
           .precision_note = kNote,

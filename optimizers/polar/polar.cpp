@@ -108,6 +108,11 @@ nlohmann::json complete_polar(const nlohmann::json& options) {
     complain(fmt::format("{} steps of method {} diverge on rank-deficient blocks", result.at("steps").get<std::int64_t>(),
                          method.name),
              fmt::format("at most {} steps", method.max_steps));
+  if (const auto safety = options.find("safety");
+      safety != options.end() && *safety < 1.0 && has(method.options, "safety") && !options.contains("coefficients"))
+    complain(fmt::format("safety {} leaves singular values beyond 1, where the coefficients of method {} do not hold",
+                         safety->dump(), method.name),
+             "at least 1, or coefficients of your own");
   if (!problems.empty()) throw UsageError(std::move(problems));
   if (method.default_steps > 0 && !result.contains("steps")) result["steps"] = method.default_steps;
   result["precision"] = precision;

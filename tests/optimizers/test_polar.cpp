@@ -176,6 +176,52 @@ TEST(Polar, GramMatricesAreFormedInIeeeArithmeticWhateverIsAllowedElsewhere) {
   }
 }
 
+/// What a method may be asked for in fp32, on blocks whose Gram matrix is singular: of small integers, and centred; left and
+/// right. Against the exact factor, since seven steps and more have converged. What is left is not the iteration's: it is
+/// what rounding has made of the zeros, raised by the slope of the polynomial, 4849 at eight steps and twice that at nine.
+TEST(Polar, EveryNumberOfStepsThatIsAllowedSurvivesSingularGramMatricesInFp32) {
+  const auto few = [](std::int64_t m, std::int64_t n, std::int64_t rank) {
+    return at::matmul(gaussian({m, rank}, 51).mul_(3).round_(), gaussian({rank, n}, 52).mul_(3).round_());
+  };
+  const auto centred = [](std::int64_t m, std::int64_t n) {
+    const at::Tensor x = gaussian({m, n}, 53);
+    return x - x.mean(0, true);
+  };
+  std::vector<std::pair<at::Tensor, at::Tensor>> blocks;  // X and its factor
+  for (const at::Tensor& x : {few(32, 256, 3), few(64, 256, 1), few(150, 48, 3), few(150, 48, 1), few(16, 16, 2),
+                              centred(8, 64), centred(32, 256), centred(150, 48)})
+    blocks.emplace_back(x.to(at::kFloat), apply({{"method", "svd"}}, x));
+  for (const PolarMethod& method : polar_methods())
+    if (method.name == "gram" || method.name == "inv_sqrt")
+      for (int steps = 5; steps <= method.max_steps; ++steps) {
+        const json given = options({{"method", method.name}, {"steps", steps}});
+        for (const GramSide side : {GramSide::shorter, GramSide::left, GramSide::right})
+          for (const auto& [x, factor] : blocks)
+            EXPECT_LT(relative_error(make_polar(given, side)->factor(x), factor), 0.15)
+                << given << x.sizes() << static_cast<int>(side);
+      }
+}
+
+// The Gram matrix that inv_sqrt forms anew includes the damping: the closed form of its header, on more steps than one of
+// these takes.
+TEST(Polar, DampedInverseRootsFollowTheirFormulaForEveryNumberOfSteps) {
+  const double damping = 0.01;
+  const at::Tensor x = with_spectrum(9, 6, log_spectrum(6, 1e-2), 55);
+  const double gram_norm = norm_of(at::matmul(x.t(), x)), d = damping * gram_norm;
+  const at::Tensor a = at::matmul(x.t(), x) + d * at::eye(6, at::kDouble);
+  for (int steps = 1; steps <= 12; ++steps) {
+    const json given = options({{"method", "inv_sqrt"}, {"steps", steps}, {"damping", damping}});
+    const double norm = 1.02 * norm_of(a);
+    const at::Tensor expected = map_singular_values(x, [&](double s, double, double) {
+      double value = std::sqrt((s * s + d) / norm);
+      for (const auto& [a1, b1, c1] : polar_defaults(given).coefficients)
+        value = a1 * value + b1 * std::pow(value, 3) + c1 * std::pow(value, 5);
+      return value * s / std::sqrt(s * s + d);
+    });
+    EXPECT_LT(relative_error(make_polar(given)->factor(x), expected), 1e-10) << steps;
+  }
+}
+
 // Exactly rank-deficient matrices are where QR without an order of its columns fails, in one of a few dozen.
 TEST(Polar, QrBasedMethodsAreAccurateOnExactlyRankDeficientMatrices) {
   std::vector<at::Tensor> matrices;
@@ -216,6 +262,9 @@ INSTANTIATE_TEST_SUITE_P(
                           "precision the iteration explodes"},
                       Refusal{{{"method", "inv_sqrt"}, {"steps", 13}},
                               "13 steps of method inv_sqrt diverge on rank-deficient blocks; allowed: at most 12 steps"},
+                      Refusal{{{"safety", 0.999}},
+                              "safety 0.999 leaves singular values beyond 1, where the coefficients of method "
+                              "polar_express do not hold; allowed: at least 1, or coefficients of your own"},
                       Refusal{{{"damping", 0.1}}, "'damping' has no effect with method polar_express"},
                       Refusal{{{"steps", 0}}, "steps"}, Refusal{{{"safety", 0}}, "safety"}));
 
