@@ -71,7 +71,19 @@ nlohmann::json complete_entry(const nlohmann::json& given) {
   nlohmann::json entry = complete(fields, given, fmt::format("rule {}", rule.name));
   if (rule.finish) entry = rule.finish(std::move(entry));
   if (entry.contains("polar")) entry["polar"] = complete_polar(entry.at("polar"));
-  make_rule(entry);  // refuses combinations
+  const auto refuse = [&](const std::string& what, const std::string& allowed) {
+    throw UsageError({Problem{{}, fmt::format("rule {}: {}", rule.name, what), allowed}});
+  };
+  // Logits that share a shift belong to rows; where a rule sees the transpose it would centre the features.
+  if (entry.value("centered", false) && entry.at("view").get<std::string>() == name_of(ViewKind::col))
+    refuse("centered has no place beside view col, whose rows are features",
+           "a view whose rows are tokens or experts, as natural");
+  const double lr = entry.at("lr"), decay = entry.at("weight_decay");
+  if (const double retained = make_rule(entry)->retained(lr, decay); retained < 0) {  // make_rule() refuses combinations
+    const std::string with = entry.value("constrained", false) ? "constrained" : fmt::format("weight_decay {}", decay);
+    refuse(fmt::format("lr {} with {} keeps {} of the old weight and so turns its sign", lr, with, retained),
+           "lr * weight_decay <= 1; lr <= 1 with constrained");
+  }
   return entry;
 }
 

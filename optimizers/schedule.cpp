@@ -58,6 +58,10 @@ Schedule::Schedule(const nlohmann::json& fields, std::int64_t horizon) : horizon
   if (type_ != Type::wsd && fields.contains("decay"))
     complain(fmt::format("'decay' has no effect with type {}", type), "decay with type wsd");
   if (type_ == Type::wsd) decay_ = std::llround(fields.value("decay", 0.0) * static_cast<double>(horizon));
+  if (type_ == Type::wsd && fields.contains("decay") && decay_ == 0)
+    complain(fmt::format("a decay over {} of a horizon of {} steps is less than half a step, so the factor never falls",
+                         fields.at("decay").get<double>(), horizon),
+             fmt::format("decay >= {:.6g}", 0.5 / static_cast<double>(horizon)));
   if (warmup_ > horizon)
     complain(fmt::format("warm-up of {} steps does not fit the horizon of {} steps", warmup_, horizon),
              fmt::format("warmup <= {}", horizon));

@@ -126,7 +126,7 @@ void rows_centered(const FusedStep& step, const FusedMomentum& momentum, const R
       const T* s = source.get(batch.offset(k) + i * stride, s_buffer.data(), n);
       loops.subtract(s, means.mean(k), x_buffer.data(), n);
       const double norm = std::sqrt(loops.squares(x_buffer.data(), n));
-      if (!(norm > std::sqrt(loops.squares(s, n)) * noise)) continue;
+      if (norm <= std::sqrt(loops.squares(s, n)) * noise) continue;  // not so NaN, which stays
       const T divisor = form.normalize ? static_cast<T>(norm) * factor + eps : T(1);
       divisors[static_cast<std::size_t>(k * m + i)] = divisor;
       if (!form.project) continue;

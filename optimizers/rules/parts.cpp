@@ -105,10 +105,12 @@ at::Tensor center_rows(const at::Tensor& x) {
   at::Tensor centered = project_rows(x);
   const double unit_roundoff = x.scalar_type() == at::kDouble ? 0x1p-53 : 0x1p-24;
   const double noise = static_cast<double>(x.size(-2)) * unit_roundoff;
-  const at::Tensor kept = at::linalg_vector_norm(centered, 2, at::IntArrayRef{-1}, /*keepdim=*/true) >
-                          at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true) * noise;
-  return at::where(kept, centered, at::zeros({}, x.options()));
+  const at::Tensor dropped = at::linalg_vector_norm(centered, 2, at::IntArrayRef{-1}, /*keepdim=*/true) <=
+                             at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true) * noise;
+  return at::where(dropped, at::zeros({}, x.options()), centered);  // NaN is not dropped
 }
+
+at::Tensor sign_of(const at::Tensor& x) { return at::where(at::isnan(x), x, at::sign(x)); }
 
 at::Tensor normalize_rows(const at::Tensor& x, double eps) {
   return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true).add_(eps);
@@ -159,8 +161,8 @@ Field eps_field() {
           .kind = FieldKind::number,
           .default_json = "1e-8",
           .doc = "added to the norm or root that is divided by; absolute",
-          .min = 0,
-          .above_min = true};
+          .min = 1e-37,  // fp32 counts smaller numbers as zero
+          .max = 1e12};
 }
 
 Field centered_field() {

@@ -73,6 +73,9 @@ at::Tensor center_rows(const at::Tensor& x);
 /// Pi X as above, without looking for noise: for the projection after the rule, whose rows nobody raises to order one.
 at::Tensor project_rows(const at::Tensor& x);
 
+/// sign(X) with sign(0) = 0 and sign(NaN) = NaN, which at::sign() makes zero.
+at::Tensor sign_of(const at::Tensor& x);
+
 /// rn(X): every row divided by (its 2-norm + eps).
 at::Tensor normalize_rows(const at::Tensor& x, double eps);
 

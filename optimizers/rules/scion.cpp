@@ -113,7 +113,7 @@ class Scion final : public FusedRule {
   at::Tensor lmo(const at::Tensor& x, const BlockInfo& block) const {
     const auto out = static_cast<double>(block.fan_out), in = static_cast<double>(block.fan_in);
     if (lmo_ == Lmo::spectral) return polar_->factor(x).mul_(std::sqrt(out / in));
-    if (lmo_ == Lmo::sign) return at::sign(x).div_(in);
+    if (lmo_ == Lmo::sign) return sign_of(x).div_(in);
     const std::int64_t axis = lmo_ == Lmo::row ? -1 : -2;
     return x / at::linalg_vector_norm(x, 2, at::IntArrayRef{axis}, /*keepdim=*/true)
                    .mul_(norm_factor(x.size(-2), x.size(-1)))

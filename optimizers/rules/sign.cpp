@@ -29,7 +29,7 @@ class Sign final : public FusedRule {
  protected:
   at::Tensor definition(const at::Tensor& gradient, RuleState& state, const BlockInfo& block) const override {
     const at::Tensor s = momentum_.fold(gradient, state);
-    return at::sign(s).div_(static_cast<double>(block.fan_in)).to(gradient.scalar_type());
+    return sign_of(s).div_(static_cast<double>(block.fan_in)).to(gradient.scalar_type());
   }
   FusedMomentum momentum_of(const RuleState& state) const override { return momentum_.fused(state); }
   bool fused(const FusedStep& step, const FusedMomentum& momentum, RuleState&, const BlockInfo& block) const override {

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -51,9 +52,12 @@ inline std::vector<double> log_spectrum(std::int64_t count, double last) {
 
 inline double norm_of(const at::Tensor& x) { return at::linalg_vector_norm(x.to(at::kDouble)).item<double>(); }
 
+/// An error as tests compare it: infinite where it is no finite number, because std::max would drop a NaN.
+inline double error_of(double x) { return std::isfinite(x) ? x : HUGE_VAL; }
+
 inline double relative_error(const at::Tensor& x, const at::Tensor& reference) {
   const double size = norm_of(reference), difference = norm_of(x.to(at::kDouble) - reference.to(at::kDouble));
-  return difference == 0 ? 0 : difference / size;
+  return difference == 0 ? 0 : error_of(difference / size);
 }
 
 inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {

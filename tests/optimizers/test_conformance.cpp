@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "core/kernels.h"
 #include "variants.h"
 
 namespace equisweep {
@@ -149,7 +150,8 @@ TEST_P(EveryRule, HoldsTheSymmetryThatItClaimsAndNotTheNextLargerOne) {
       return x + gaussian({2, 1, n}, 77);
     });
     double horizontality = 0;
-    for (const at::Tensor& u : plain) horizontality = std::max(horizontality, norm_of(u.sum(1)) / (3 * norm_of(u)));
+    for (const at::Tensor& u : plain)
+      horizontality = std::max(horizontality, error_of(norm_of(u.sum(1)) / (3 * norm_of(u))));
     if (claimed.shift) {
       EXPECT_LT(horizontality, 1e-14);
       EXPECT_LT(distance(directions(rule, shifted), plain), 1e-10);
@@ -198,6 +200,41 @@ TEST_P(EveryRule, StaysFiniteOnHardInputs) {
           EXPECT_TRUE(at::isfinite(u).all().item<bool>());
     }
   });
+}
+
+/// One number of the second of three matrices is NaN, in the first of two steps.
+std::vector<at::Tensor> with_nan(at::ScalarType dtype) {
+  std::vector<at::Tensor> gradients = {gaussian({3, 9, 6}, 81, dtype), gaussian({3, 9, 6}, 82, dtype)};
+  gradients[0][1][4][2] = std::numeric_limits<double>::quiet_NaN();
+  return gradients;
+}
+
+// A run whose gradients are not finite has to end as diverged: no rule may make zeros of NaN.
+TEST_P(EveryRule, KeepsANanWhereItIsAndInNoOtherMatrix) {
+  const Kernels before = kernels();
+  for (const Kernels which : {Kernels::fused, Kernels::reference}) {
+    set_kernels(which);
+    for_each_variant([&](const UpdateRule& rule, const json&) {
+      for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+        const std::vector<at::Tensor> us = directions(rule, with_nan(dtype));
+        for (std::size_t t = 0; t < us.size(); ++t) {
+          const bool remembered = t == 0 || !rule.slots().empty();
+          EXPECT_EQ(std::isnan(us[t][1][4][2].item<double>()), remembered)
+              << (which == Kernels::fused ? "fused " : "reference ") << dtype << " step " << t;
+          for (const std::int64_t other : {0, 2}) EXPECT_TRUE(at::isfinite(us[t][other]).all().item<bool>()) << t;
+        }
+      }
+    });
+  }
+  set_kernels(before);
+}
+
+TEST(Oracle, WhatIsNotFiniteIsInfinitelyFarOff) {
+  const at::Tensor x = gaussian({3, 2}, 1), nan = x / 0.0 * 0.0;
+  EXPECT_EQ(relative_error(nan, x), HUGE_VAL);
+  EXPECT_EQ(relative_error(x, nan), HUGE_VAL);
+  EXPECT_EQ(distance({x, nan, x}, {x, x, x}), HUGE_VAL);
+  EXPECT_EQ(distance({x}, {x}), 0);
 }
 
 }  // namespace test_conformance

@@ -67,7 +67,32 @@ INSTANTIATE_TEST_SUITE_P(
                       Refused{R"({"rule": "muon", "lr": 1, "polar": "svd"})", "polar"},
                       Refused{R"({"rule": "muon", "lr": 1, "polar": {"method": "svd", "steps": 5}})",
                               "'steps' has no effect with method svd"},
-                      Refused{R"({"rule": "row_norm", "lr": 1, "alpha": 1})", "unknown key 'alpha'"}));
+                      Refused{R"({"rule": "row_norm", "lr": 1, "alpha": 1})", "unknown key 'alpha'"},
+                      // what fp32 flushes to zero is no eps, and what overflows there none either
+                      Refused{R"({"rule": "adamw", "lr": 1, "eps": 1e-38})", "rule adamw: eps: "},
+                      Refused{R"({"rule": "row_norm", "lr": 1, "eps": 1e-50})", "rule row_norm: eps: "},
+                      Refused{R"({"rule": "hybrid", "lr": 1, "eps": 1e39})", "rule hybrid: eps: "},
+                      Refused{R"({"rule": "muon", "lr": 1, "polar": {"safety": 0.05}})", "safety 0.05 leaves"},
+                      Refused{R"({"rule": "row_norm", "lr": 1, "centered": true, "view": "col"})",
+                              "rule row_norm: centered has no place beside view col, whose rows are features; allowed: a "
+                              "view whose rows are tokens or experts, as natural"},
+                      Refused{R"({"rule": "sgd", "lr": 0.5, "weight_decay": 3})",
+                              "rule sgd: lr 0.5 with weight_decay 3 keeps -0.5 of the old weight and so turns its sign"},
+                      Refused{R"({"rule": "scion", "lr": 1.5, "constrained": true})",
+                              "rule scion: lr 1.5 with constrained keeps -0.5 of the old weight"}));
+
+// The smallest eps that is accepted does what eps is for, in the narrowest state: a zero row stays zero.
+TEST(Entries, TheSmallestEpsKeepsZeroRowsZeroInFp32) {
+  for (const char* name : {"adamw", "row_norm", "col_norm", "hybrid"}) {
+    const auto rule = make_rule(complete_entry({{"rule", name}, {"lr", 1}, {"eps", 1e-37}}));
+    const at::Tensor gradient = gaussian({6, 5}, 1, at::kFloat);
+    gradient[2].zero_();
+    RuleState state = make_state(*rule, gradient.sizes(), gradient.options());
+    const at::Tensor u = rule->direction(gradient, state, {6, 5});
+    EXPECT_EQ(norm_of(u[2]), 0) << name;
+    EXPECT_TRUE(at::isfinite(u).all().item<bool>()) << name;
+  }
+}
 
 TEST(Entries, NonFiniteNumbersAreRefused) {
   for (const double value : {std::nan(""), HUGE_VAL, -HUGE_VAL})

@@ -56,7 +56,8 @@ INSTANTIATE_TEST_SUITE_P(Table, ScheduleFactor,
                                            Expected{R"({"type": "wsd", "decay": 0.25})", 10, 7, 1},  // D = round(2.5) = 3
                                            Expected{R"({"type": "wsd", "decay": 0.25})", 10, 8, 2.0 / 3},
                                            Expected{R"({"type": "wsd", "decay": 1})", 4, 1, 0.75},
-                                           Expected{R"({"type": "wsd", "decay": 0.4})", 1, 1, 1}));
+                                           Expected{R"({"type": "wsd", "decay": 0.1})", 5, 4, 1},  // D = round(0.5) = 1
+                                           Expected{R"({"type": "wsd", "decay": 0.1})", 5, 5, 0}));
 
 TEST(Schedule, StaysBetweenZeroAndOneAndNeverRisesAfterWarmUp) {
   for (const char* given : {R"({"type": "linear", "warmup": 7})", R"({"type": "cosine", "warmup": 7, "final": 0.3})",
@@ -96,6 +97,10 @@ INSTANTIATE_TEST_SUITE_P(
                       Refused{R"({"type": "wsd", "warmup": 7, "decay": 0.4})", 10,
                               "warm-up of 7 and decay of 4 steps do not fit the horizon of 10 steps"},
                       Refused{R"({"type": "wsd"})", 10, "type wsd needs 'decay'"},
+                      Refused{R"({"type": "wsd", "decay": 0.1})", 4,
+                              "a decay over 0.1 of a horizon of 4 steps is less than half a step, so the factor never "
+                              "falls; allowed: decay >= 0.125"},
+                      Refused{R"({"type": "wsd", "decay": 0.4})", 1, "less than half a step"},
                       Refused{R"({"type": "cosine", "decay": 0.4})", 10, "'decay' has no effect with type cosine"},
                       Refused{R"({"final": 0.1})", 10, "'final' has no effect with type constant"},
                       Refused{R"({"type": "wds", "decay": 0.4})", 10, "did you mean 'wsd'"},
