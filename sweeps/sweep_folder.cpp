@@ -70,9 +70,9 @@ nlohmann::json read_job_config(const fs::path& run_folder) {
   if (!in) throw DataError(file.string(), "cannot be read; a run folder holds the config that `equisweep run` wrote");
   try {
     return nlohmann::json::parse(in);
-  } catch (const nlohmann::json::parse_error& e) {
-    throw DataError(file.string(),
-                    fmt::format("is not the config of a job (byte {}); delete the folder and run the sweep again", e.byte));
+  } catch (const nlohmann::json::exception& e) {  // no JSON, or a number that no double holds
+    throw DataError(file.string(), fmt::format("is not the config of a job ({}); delete the folder and run the sweep again",
+                                               printable(e.what())));
   }
 }
 
@@ -110,7 +110,7 @@ std::vector<Job> recorded_jobs(const fs::path& folder) {
                       .lr_scale = query.getColumn(5).getDouble(),
                       .seed = query.getColumn(6).getInt64(),
                       .axes = nlohmann::json::parse(query.getColumn(7).getString())});
-  } catch (const nlohmann::json::parse_error&) {
+  } catch (const nlohmann::json::exception&) {
     throw DatabaseError((folder / "sweep.db").string(), "holds a config that is not JSON; it is damaged");
   }
   return jobs;
