@@ -25,14 +25,15 @@ CaughtSignals::CaughtSignals() {
   g_stage = 0;
   g_signal = 0;
   for (std::size_t i = 0; i < kCaught.size(); ++i) {
+    const int number = kCaught[i];
+    ::sigaction(number, nullptr, &before_[i]);
+    if ((number == SIGINT || number == SIGHUP) && before_[i].sa_handler == SIG_IGN) continue;
     struct sigaction action {};
     ::sigemptyset(&action.sa_mask);
-    if (kCaught[i] == SIGPIPE) {
-      action.sa_handler = SIG_IGN;
-    } else {
-      action.sa_handler = on_signal;  // without SA_RESTART: a waiting poll() returns at once
-    }
-    ::sigaction(kCaught[i], &action, &before_[i]);
+    action.sa_handler = number == SIGPIPE   ? SIG_IGN
+                        : number == SIGCHLD ? SIG_DFL
+                                            : on_signal;  // without SA_RESTART: a waiting poll() returns at once
+    ::sigaction(number, &action, nullptr);
   }
 }
 

@@ -22,7 +22,9 @@ class Interrupts {
   virtual int signal() const = 0;  ///< the first signal that asked, 0 before; the exit code is 128 + this
 };
 
-/// Catches SIGINT, SIGTERM and SIGHUP while it lives (one at a time) and ignores SIGPIPE; then everything is as before.
+/// Catches SIGINT, SIGTERM and SIGHUP while it lives (one at a time), ignores SIGPIPE, and has the system keep the ends of
+/// children for who waits for them (SIGCHLD); then everything is as before. SIGINT and SIGHUP that were ignored stay so:
+/// that is what `nohup` is for, and how a shell starts what runs in its background.
 class CaughtSignals : public Interrupts {
  public:
   CaughtSignals();
@@ -33,7 +35,7 @@ class CaughtSignals : public Interrupts {
   int signal() const override;
 
  private:
-  static constexpr std::array kCaught = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+  static constexpr std::array kCaught = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGCHLD};
   std::array<struct sigaction, kCaught.size()> before_{};
 };
 

@@ -68,7 +68,7 @@ void check_room_for_descriptors(int newest) {
 Pipe make_pipe() {
   std::array<int, 2> fds{};
   if (::pipe2(fds.data(), O_CLOEXEC) != 0) throw_cannot("cannot make a pipe", errno);
-  ::fcntl(fds[0], F_SETFL, O_NONBLOCK);  // our end alone; the worker's writes wait
+  ::fcntl(fds[0], F_SETFL, O_NONBLOCK);  // our end
   return {Descriptor(fds[0]), Descriptor(fds[1])};
 }
 
@@ -98,8 +98,12 @@ int reported(const Descriptor& failure) {
     ::_exit(127);
   };
   ::setpgid(0, 0);
-  // The terminal's Ctrl-C is for the supervisor alone; the worker starts with default signals.
-  for (const int signal : {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGTSTP}) ::signal(signal, SIG_DFL);
+  // The terminal's Ctrl-C is for the supervisor alone; the worker starts with default signals, but what is to outlive a
+  // terminal (nohup) has workers that do.
+  for (const int signal : {SIGINT, SIGTERM, SIGPIPE, SIGQUIT, SIGTSTP}) ::signal(signal, SIG_DFL);
+  struct sigaction hangup {};
+  ::sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) ::signal(SIGHUP, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -265,6 +269,8 @@ WorkerId LocalLauncher::start(const WorkerSpec& spec) {
   if (worker->log.get() < 0) throw_cannot(fmt::format("{}: cannot be written", log.string()), errno);
   worker->log_left = log_limit_;
   Pipe progress = make_pipe(), output = make_pipe();
+  // Nobody reads while this process is stopped (Ctrl-Z): an update is lost then, but nothing of a log.
+  ::fcntl(progress.write.get(), F_SETFL, O_NONBLOCK);
   check_room_for_descriptors(output.write.get());
   std::vector<std::string> arguments = worker_arguments(spec);
   arguments.insert(arguments.begin(), "equisweep");

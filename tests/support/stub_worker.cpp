@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -34,7 +35,7 @@ void say_ready(const std::string& stub) {
 }
 
 void say_progress(const std::string& text) {
-  if (::write(3, text.data(), text.size()) < 0) std::exit(8);
+  if (::write(3, text.data(), text.size()) < 0 && errno != EAGAIN) std::exit(8);
 }
 
 [[noreturn]] void hang() {

@@ -91,6 +91,18 @@ TEST(Launcher, OutputGoesToTheLogAndProgressDoesNot) {
   EXPECT_EQ(news.back().progress->step, 2);
 }
 
+// A supervisor that is stopped reads nothing: a worker loses an update then, but does not wait. What it says to its log must
+// not be lost.
+TEST(Launcher, AFullPipeOfProgressStopsNoWorker) {
+  const TempFolder folder;
+  run(folder, "for fd in 1 2 3; do grep flags /proc/$$/fdinfo/$fd; done\n", 1000);
+  std::istringstream lines(text(folder / "log.txt"));
+  std::vector<bool> waits;
+  for (std::string word; lines >> word;)
+    if (word != "flags:") waits.push_back((std::stol(word, nullptr, 8) & O_NONBLOCK) == 0);
+  EXPECT_THAT(waits, ::testing::ElementsAre(true, true, false));
+}
+
 TEST(Launcher, ALogThatIsTooLongKeepsItsBeginningAndItsEnd) {
   const TempFolder folder;
   // 3000 lines of 11 bytes are 33000; 100 of them are the beginning, 16384 the end.
