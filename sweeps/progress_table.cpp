@@ -95,7 +95,9 @@ void ProgressTable::put_back(WorkerId worker, RunState state, const std::string&
   if (it == running_.end()) return;
   const Row row = it->second;
   running_.erase(it);
-  const std::string loss = row.progress.loss ? fmt::format("  loss {:.4f}", *row.progress.loss) : "";
+  // Of a diverged run it would be that of a step before.
+  const bool counts = row.progress.loss && state != RunState::diverged;
+  const std::string loss = counts ? fmt::format("  loss {:.4f}", *row.progress.loss) : "";
   const std::string why = message.empty() ? "" : "  " + printable(message, 400);
   const std::string line = fmt::format("{}  {}  {}  after {}{}{}", name_of(state), row.job.id, job_text(row.job),
                                        duration_text(now - row.since), loss, why);

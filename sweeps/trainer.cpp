@@ -68,6 +68,9 @@ double not_finite(Fault fault) {
   return fault == Fault::inf ? std::numeric_limits<double>::infinity() : std::numeric_limits<double>::quiet_NaN();
 }
 
+/// Without the sign of a NaN, which says nothing and differs between processors.
+std::string number_text(double number) { return std::isnan(number) ? "nan" : fmt::format("{}", number); }
+
 double spoilt(double loss) {
   const Fault fault = fault_point("train.loss");
   return fault == Fault::none ? loss : not_finite(fault);
@@ -189,20 +192,20 @@ struct Trainer::Impl {
   std::int64_t resumed = 0;  ///< updates made by earlier attempts
   bool resumed_evaluated = false;
   double training_seconds = 0;  ///< evaluation left out
-  double last_loss = 0;
+  double last_loss = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// Why the run has diverged at this step, or "".
 std::string Trainer::Impl::divergence(std::int64_t step, double loss, double grad_norm) const {
   const auto& stop = config.at("stop");
   if (stop.at("nonfinite").get<bool>()) {
-    if (!std::isfinite(loss)) return fmt::format("loss is {} at step {}", loss, step);
-    if (!std::isfinite(grad_norm)) return fmt::format("gradient norm is {} at step {}", grad_norm, step);
+    if (!std::isfinite(loss)) return fmt::format("loss is {} at step {}", number_text(loss), step);
+    if (!std::isfinite(grad_norm)) return fmt::format("gradient norm is {} at step {}", number_text(grad_norm), step);
   }
   if (stop.contains("loss_above")) {
     const double value = stop.at("loss_above").at("value");
     if (step > stop.at("loss_above").at("after").get<std::int64_t>() && !(loss <= value))
-      return fmt::format("loss {} is above {} at step {}", loss, value, step);
+      return fmt::format("loss {} is above {} at step {}", number_text(loss), value, step);
   }
   return "";
 }

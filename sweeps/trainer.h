@@ -21,7 +21,8 @@ namespace equisweep {
 /// What a running job tells its supervisor, about four times a second.
 struct TrainingProgress {
   std::int64_t step = 0, steps = 0;
-  double loss = 0, tokens_per_second = 0;
+  double loss = 0;  ///< NaN before the first step of this attempt
+  double tokens_per_second = 0;
   const char* phase = "train";  ///< train | eval
 };
 

@@ -105,6 +105,12 @@ TEST_F(FirstLight, DivergedRunIsAResultAndStopsBeforeTheUpdate) {
   EXPECT_EQ(run.exit_code, 0) << run.err;
   EXPECT_EQ(text(*database(), "SELECT stack, state FROM final_losses ORDER BY cell"), "adamw|done\nmuon|diverged\n");
   EXPECT_EQ(text(*database(), "SELECT count(*) FROM events WHERE kind = 'diverged'"), "1\n");
+  // NaN has a sign, which says nothing; and no loss is shown for a step that had none.
+  const std::string why = text(*database(), "SELECT message FROM runs WHERE state = 'diverged'");
+  EXPECT_TRUE(why.starts_with("loss is nan at step ") || why.starts_with("gradient norm is ")) << why;
+  EXPECT_EQ(why.find(" -nan"), std::string::npos) << why;
+  EXPECT_EQ(run.err.find(" -nan"), std::string::npos) << run.err;
+  EXPECT_EQ(run.err.find("loss 0.0000"), std::string::npos) << run.err;
 }
 
 /// A shard of `count` tokens of the published format, written from its definition.

@@ -43,6 +43,20 @@ TEST(ProgressTable, FitCutsCharactersAndNotBytes) {
   EXPECT_EQ(fit("abc", 0), "");
 }
 
+// The loss that was reported last is of a step before; of the run that is a result of its own there is none.
+TEST(ProgressTable, ARunThatHasDivergedHasNoLoss) {
+  Screen pipe(80, 24, false);
+  ProgressTable table(pipe, 0);
+  for (const RunState state : {RunState::done, RunState::diverged}) {
+    table.started(1, job("a"), "cpu", 1, 0);
+    table.progressed(1, {.step = 4, .steps = 12, .loss = 3.25, .tokens_per_second = 51000, .phase = "train"});
+    table.ended(1, state, state == RunState::done ? "" : "loss is nan at step 5", 2);
+  }
+  const std::string about = "  a  qwen3-nano  adamw  lr x0.5  seed 3  ";
+  EXPECT_EQ(pipe.written(), "start" + about + "on cpu\ndone" + about + "after 2 s  loss 3.2500\nstart" + about +
+                                "on cpu\ndiverged" + about + "after 2 s  loss is nan at step 5\n");
+}
+
 TEST(ProgressTable, LiveTableIsDrawnInPlace) {
   Screen screen(110, 24);
   {
