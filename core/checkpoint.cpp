@@ -200,6 +200,12 @@ FoundCheckpoint find_checkpoint(const fs::path& folder, const std::string& job, 
   return found;
 }
 
+std::vector<fs::path> checkpoint_files(const fs::path& folder) {
+  std::vector<fs::path> files;
+  for (auto& [step, file] : list_checkpoints(folder)) files.push_back(std::move(file));
+  return files;
+}
+
 void remove_checkpoints(const fs::path& folder) {
   if (is_link(folder)) return;
   remove_leftovers(folder);

@@ -53,6 +53,9 @@ FoundCheckpoint find_checkpoint(const std::filesystem::path& folder, const std::
                                 std::span<const NamedTensor> layout,
                                 std::int64_t last_step = std::numeric_limits<std::int64_t>::max());
 
+/// The checkpoints in `folder` by their names, the newest first; none if there is no such folder.
+std::vector<std::filesystem::path> checkpoint_files(const std::filesystem::path& folder);
+
 /// Removes every checkpoint, what killed writers have left, and the folder if nothing else is in it.
 void remove_checkpoints(const std::filesystem::path& folder);
 

@@ -4,17 +4,25 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <system_error>
 #include <utility>
 
 #include "core/atomic_file.h"
 #include "core/error.h"
+#include "sweeps/sweep_folder.h"
 
 namespace equisweep {
 namespace {
 
 std::string megabytes(std::uintmax_t bytes) { return fmt::format("{:.1f} MB", static_cast<double>(bytes) / 1e6); }
+
+std::uintmax_t size_of(const std::filesystem::path& file) {
+  std::error_code missing;
+  const std::uintmax_t size = std::filesystem::file_size(file, missing);
+  return missing ? 0 : size;
+}
 
 }  // namespace
 
@@ -51,19 +59,26 @@ bool Checkpointer::write(const Checkpoint& checkpoint, std::int64_t keep) {
   }
 }
 
-std::string space_problem(const SpaceNeeded& needed, const CheckpointPolicy& policy, std::uintmax_t available) {
+std::string space_problem(const SpaceNeeded& needed, const CheckpointPolicy& policy, std::uintmax_t available,
+                          const SpaceHeld& held) {
+  const std::uintmax_t database = needed.database - std::min(needed.database, held.database);
   // One more than is kept: the oldest goes only after the newest is durable.
-  const std::uintmax_t files = policy.on() ? static_cast<std::uintmax_t>(policy.keep) + 1 : 0;
-  std::uintmax_t total = 0;
-  if (!__builtin_mul_overflow(files, needed.checkpoint, &total) && !__builtin_add_overflow(total, needed.database, &total) &&
-      total <= available)
-    return "";
-  std::string what =
-      fmt::format("{} are free, and this job needs {} for its database", megabytes(available), megabytes(needed.database));
-  if (files > 0) what += fmt::format(" and {} checkpoints of {}", files, megabytes(needed.checkpoint));
+  const auto fits = [&](std::int64_t keep) {
+    const std::uintmax_t files = policy.on() ? static_cast<std::uintmax_t>(keep) + 1 : 0;
+    std::uintmax_t total = 0;
+    if (__builtin_mul_overflow(files, needed.checkpoint, &total)) return false;
+    // Those that are there are replaced one by one; more than are kept go when the next one is whole.
+    for (std::size_t i = 0; i < held.checkpoints.size() && i + 1 < files; ++i)
+      total -= std::min(held.checkpoints[i], needed.checkpoint);
+    return !__builtin_add_overflow(total, database, &total) && total <= available;
+  };
+  if (fits(policy.keep)) return "";
+  std::string what = fmt::format("{} are free, and this job needs {} {}for its database", megabytes(available),
+                                 megabytes(database), held.database > 0 ? "more " : "");
+  if (policy.on()) what += fmt::format(" and {} checkpoints of {}", policy.keep + 1, megabytes(needed.checkpoint));
+  if (policy.on() && !held.checkpoints.empty()) what += fmt::format(", of which {} are there", held.checkpoints.size());
   what += "; make room";
-  if (files > 0 && needed.database <= available)
-    what += ", or do without checkpoints (checkpoint: {every: 0, minutes: 0} in the sweep file)";
+  if (policy.on() && policy.keep > 1 && fits(1)) what += ", or keep one (checkpoint: {keep: 1} in the sweep file)";
   return what;
 }
 
@@ -74,7 +89,11 @@ void probe_run_folder(const std::filesystem::path& run_dir, const SpaceNeeded& n
   struct statvfs disk = {};
   if (::statvfs(run_dir.c_str(), &disk) != 0)
     throw Error(fmt::format("{}: {}", run_dir.string(), std::generic_category().message(errno)));
-  if (const std::string why = space_problem(needed, policy, std::uintmax_t{disk.f_bavail} * disk.f_frsize); !why.empty())
+  SpaceHeld held;
+  for (const auto& file : checkpoint_files(run_dir / kCheckpoints)) held.checkpoints.push_back(size_of(file));
+  held.database = size_of(run_dir / "run.db");
+  const std::uintmax_t available = std::uintmax_t{disk.f_bavail} * disk.f_frsize;
+  if (const std::string why = space_problem(needed, policy, available, held); !why.empty())
     throw Error(fmt::format("{}: {}", run_dir.string(), why));
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "core/checkpoint.h"
 #include "core/run_store.h"
@@ -57,8 +58,15 @@ struct SpaceNeeded {
   std::uintmax_t database = 0;
 };
 
-/// Why a job that needs `needed` is refused where `available` bytes are free, or "".
-std::string space_problem(const SpaceNeeded& needed, const CheckpointPolicy& policy, std::uintmax_t available);
+/// What earlier attempts have written of that, in bytes.
+struct SpaceHeld {
+  std::vector<std::uintmax_t> checkpoints = {};  ///< each of them, the newest first
+  std::uintmax_t database = 0;
+};
+
+/// Why a job that needs `needed`, `held` of it on the disk already, is refused where `available` bytes are free, or "".
+std::string space_problem(const SpaceNeeded& needed, const CheckpointPolicy& policy, std::uintmax_t available,
+                          const SpaceHeld& held = {});
 
 /// Writes a file in `run_dir` and removes it, and looks at the space that is left. Throws Error: what is wrong, what to do.
 void probe_run_folder(const std::filesystem::path& run_dir, const SpaceNeeded& needed, const CheckpointPolicy& policy);
