@@ -3,8 +3,7 @@
 #include <SQLiteCpp/SQLiteCpp.h>
 #include <fmt/format.h>
 
-#include <array>
-#include <bit>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -41,45 +40,87 @@ std::map<std::string, std::string> circumstances(const RecordedAttempt& attempt)
   return result;
 }
 
-struct Measured {
-  std::optional<double> loss;
-  bool operator==(const Measured& other) const {
-    if (loss.has_value() != other.loss.has_value()) return false;
-    return !loss || std::bit_cast<std::uint64_t>(*loss) == std::bit_cast<std::uint64_t>(*other.loss);
+/// One number of a step, as a text that no two of them share; nothing where it was not measured.
+std::optional<std::string> number_in(const SQLite::Column& value, bool was_nan) {
+  if (was_nan) return "nan";
+  if (value.isNull()) return std::nullopt;
+  return fmt::format("{}", value.getDouble());
+}
+
+/// Columns of a curve, and which of them a row must have.
+struct Curve {
+  const char *columns, *view;
+  std::vector<const char*> what;
+  std::vector<int> bits;  ///< of `nonfinite`
+};
+using Numbers = std::vector<std::optional<std::string>>;
+
+std::map<std::int64_t, Numbers> rows_of(SQLite::Database& db, const Curve& curve) {
+  std::map<std::int64_t, Numbers> result;
+  SQLite::Statement query(db, fmt::format("SELECT step, nonfinite, {} FROM {}", curve.columns, curve.view));
+  while (query.executeStep()) {
+    Numbers& numbers = result[query.getColumn(0).getInt64()];
+    const std::int64_t nonfinite = query.getColumn(1).getInt64();
+    for (std::size_t i = 0; i < curve.what.size(); ++i)
+      numbers.push_back(number_in(query.getColumn(static_cast<int>(i) + 2), (nonfinite >> curve.bits[i] & 1) != 0));
   }
+  return result;
+}
+
+struct End {
+  std::string state, message;
 };
 
-std::map<std::int64_t, Measured> losses(SQLite::Database& db, const char* view) {
-  std::map<std::int64_t, Measured> result;
-  SQLite::Statement query(db, fmt::format("SELECT step, loss FROM {}", view));
-  while (query.executeStep())
-    result[query.getColumn(0).getInt64()].loss =
-        query.getColumn(1).isNull() ? std::nullopt : std::optional(query.getColumn(1).getDouble());
-  return result;
+End end_of(SQLite::Database& db) {
+  SQLite::Statement query(db, "SELECT state, message FROM runs");
+  if (!query.executeStep()) return {};
+  return {query.getColumn(0).getString(), query.getColumn(1).getString()};
+}
+
+std::string in_words(const End& end) {
+  return end.message.empty() ? end.state : fmt::format("{} ({})", end.state, printable(end.message, 400));
 }
 
 }  // namespace
 
-RerunResult compare_runs(const fs::path& recorded, const fs::path& again) {
+RerunResult compare_runs(const fs::path& recorded, const fs::path& again, std::int64_t limit) {
   const auto then = open_read_only(recorded), now = open_read_only(again);
   return in_database(recorded, [&] {
     RerunResult result;
-    struct Curve {
-      const char *view, *what;
-      std::int64_t RerunResult::*count;
+    const auto differ = [&](std::int64_t step, const char* what, const std::optional<std::string>& before,
+                            const std::optional<std::string>& after) {
+      if (!result.difference || step < result.difference->step)
+        result.difference = {
+            .step = step, .what = what, .recorded = before.value_or("none"), .again = after.value_or("none")};
     };
-    for (const Curve& curve : {Curve{"loss_curve", "training loss", &RerunResult::steps},
-                               Curve{"eval_curve", "validation loss", &RerunResult::evaluations}}) {
-      const auto before = losses(*then, curve.view);
-      for (const auto& [step, measured] : losses(*now, curve.view)) {
+    const auto compare = [&](const Curve& curve, std::int64_t& count, std::int64_t last) {
+      const auto before = rows_of(*then, curve), after = rows_of(*now, curve);
+      for (const auto& [step, numbers] : after) {
         const auto found = before.find(step);
-        if (found == before.end()) continue;  // the recorded run ended earlier
-        ++(result.*curve.count);
-        if (found->second == measured || (result.difference && result.difference->step <= step)) continue;
-        result.difference = {.step = step, .what = curve.what, .recorded = found->second.loss, .again = measured.loss};
+        if (found == before.end()) {
+          if (limit == 0) differ(step, curve.what[0], std::nullopt, numbers[0]);
+          continue;
+        }
+        ++count;
+        for (std::size_t i = 0; i < numbers.size(); ++i)
+          if (numbers[i] != found->second[i] && (i == 0 || (numbers[i] && found->second[i])))
+            differ(step, curve.what[i], found->second[i], numbers[i]);
       }
-    }
+      for (const auto& [step, numbers] : before)
+        if (step <= last && !after.contains(step)) differ(step, curve.what[0], numbers[0], std::nullopt);
+    };
+    constexpr std::int64_t kAll = std::numeric_limits<std::int64_t>::max();
+    compare({"loss, lr, grad_norm", "loss_curve", {"training loss", "learning rate", "gradient norm"}, {1, 2, 3}},
+            result.steps, limit > 0 ? limit : kAll);
+    // A worker that stops after a step has not always evaluated it.
+    compare({"loss", "eval_curve", {"validation loss"}, {1}}, result.evaluations, limit > 0 ? limit - 1 : kAll);
     if (result.steps == 0) throw DatabaseError(recorded.string(), "has no step in common with the new training");
+    const End before = end_of(*then), after = end_of(*now);
+    const auto state = run_state_from_name(after.state);
+    if (before.state != after.state && (limit == 0 || (state && is_result(*state)))) {
+      result.recorded_end = in_words(before);
+      result.end = in_words(after);
+    }
     const auto was = circumstances(newest_recorded(*then, recorded)), is = circumstances(newest_recorded(*now, again));
     for (const auto& [key, value] : is) {
       const auto found = was.find(key);
@@ -111,7 +152,7 @@ RerunResult rerun_job(const RerunOptions& options) {
   const ExitCode code = run_worker(worker);
   const bool complete = code == ExitCode::ok || (code == ExitCode::preempted && options.steps > 0);
   if (!complete) throw Error("the training did not get to its end; nothing is said about the recorded run", code);
-  return compare_runs(recorded, scratch.path() / "run.db");
+  return compare_runs(recorded, scratch.path() / "run.db", options.steps);
 }
 
 }  // namespace equisweep

@@ -21,14 +21,17 @@ struct RerunOptions {
 /// The first place where two trainings differ.
 struct Difference {
   std::int64_t step = 0;
-  std::string what;                       ///< "training loss", "validation loss"
-  std::optional<double> recorded, again;  ///< nothing: NaN
+  std::string what;             ///< "training loss", "learning rate", "gradient norm", "validation loss"
+  std::string recorded, again;  ///< "2.5", "nan"; "none" where one of them has not made that step or evaluation
 };
 
 struct RerunResult {
-  std::int64_t steps = 0, evaluations = 0;  ///< compared
+  std::int64_t steps = 0, evaluations = 0;  ///< compared: both have them
   std::optional<Difference> difference;     ///< of their bits
+  std::string recorded_end = {}, end = {};  ///< "done", "diverged (loss is nan at step 5)"; empty where both ended alike
   std::vector<std::string> environment;     ///< what is not as it was: "threads: 4 recorded, 2 now"
+
+  bool same() const { return !difference && end.empty(); }
 };
 
 /// Trains the job in a folder of its own, which is removed, with the device and the number of threads of its newest
@@ -36,7 +39,10 @@ struct RerunResult {
 /// Error if the training fails or is interrupted.
 RerunResult rerun_job(const RerunOptions& options);
 
-/// The comparison alone: two run.db, up to the last step of `again`. Throws DatabaseError if either has no step.
-RerunResult compare_runs(const std::filesystem::path& recorded, const std::filesystem::path& again);
+/// The comparison alone, of two run.db: losses, learning rates and gradient norms (the last two where both have them) of
+/// every step, validation losses, and the state in which they ended. Where `steps` is not 0, `again` was told to stop after
+/// so many: what the recorded run has beyond is left out, and that it ended earlier is no difference. Throws DatabaseError
+/// if there is no step that both have.
+RerunResult compare_runs(const std::filesystem::path& recorded, const std::filesystem::path& again, std::int64_t steps = 0);
 
 }  // namespace equisweep
