@@ -16,19 +16,7 @@
 namespace equisweep {
 namespace {
 
-namespace fs = std::filesystem;
-
 constexpr double kRequestInterval = 1, kLockInterval = 1;  // seconds
-
-/// The folder of a sweep, made.
-fs::path make_folder(const fs::path& results, const std::string& name) {
-  const fs::path folder = sweep_folder(results, name);
-  std::error_code error;
-  fs::create_directories(folder / "runs", error);
-  if (error)
-    throw DatabaseError(folder.string(), fmt::format("cannot be made ({}); check the permissions", error.message()));
-  return folder;
-}
 
 class Supervisor {
  public:
@@ -36,7 +24,7 @@ class Supervisor {
       : name_(name),
         options_(options),
         around_(around),
-        folder_(make_folder(options.results, name)),
+        folder_(make_sweep_folder(options.results, name)),
         lock_(lock_sweep(folder_)),
         book_(folder_),
         table_(around.terminal, around.seconds()),
@@ -49,19 +37,28 @@ class Supervisor {
   }
 
   ExitCode run() {
+    try {
+      supervise();
+    } catch (const std::exception& error) {  // most often sweep.db, which cannot be written
+      stop_workers(error.what());
+      throw;
+    }
+    return summary();
+  }
+
+ private:
+  void supervise() {
     while (true) {
       follow_interrupts();
       follow_requests();
       start_what_fits();
       if (live() == 0 && !more_to_start()) break;
       table_.draw(now());
-      for (const WorkerNews& news : around_.launcher.wait(std::chrono::milliseconds(200))) hear(news);
+      for (const WorkerNews& news : news_ = around_.launcher.wait(std::chrono::milliseconds(200))) hear(news);
       enforce_limits();  // after the news: while this process was stopped, the workers were not
     }
-    return summary();
   }
 
- private:
   struct Running {
     const Job* job;
     const Device* device;
@@ -73,8 +70,7 @@ class Supervisor {
 
   double now() const { return around_.seconds(); }
   std::size_t live() const {
-    return static_cast<std::size_t>(
-        std::count_if(running_.begin(), running_.end(), [](const auto& r) { return !r.second.given_up; }));
+    return std::ranges::count_if(running_, [](const auto& r) { return !r.second.given_up; });
   }
   bool starting() const { return stage_ == Interrupt::none && !(options_.fail_fast && failed_); }
   bool more_to_start() const { return starting() && !queue_.empty() && slots_.any(); }
@@ -272,6 +268,33 @@ class Supervisor {
     settle(worker, r, verdict);
   }
 
+  void stop_all(bool kill) {
+    for (auto& [worker, r] : running_) {
+      r.watch.stop(StopReason::asked, kill, now());
+      around_.launcher.abort(worker, kill ? Abort::kill : Abort::ask);
+    }
+  }
+
+  /// Before this process ends for an error: what runs stops at the end of its step and saves its state, of which the next
+  /// supervisor hears from its run.db. Nothing here touches sweep.db.
+  void stop_workers(const std::string& why) {
+    for (bool first = true;; first = false) {
+      for (const WorkerNews& news : news_)  // at first those in whose midst the error came
+        if (news.exit) running_.erase(news.worker);
+      if (live() == 0) return;
+      if (first) table_.say(fmt::format("stopping {} jobs: {}", live(), why));
+      const bool kill = around_.interrupts.stage() == Interrupt::kill;
+      if (first || kill) stop_all(kill);
+      for (auto& [worker, r] : running_) {
+        const AttemptWatch::Due due = r.watch.due(now());
+        if (due == AttemptWatch::Due::kill) around_.launcher.abort(worker, Abort::kill);
+        r.given_up = r.given_up || due == AttemptWatch::Due::give_up;
+      }
+      table_.draw(now());
+      news_ = around_.launcher.wait(std::chrono::milliseconds(200));
+    }
+  }
+
   // ---- what people ask for ----
 
   void follow_interrupts() {
@@ -286,10 +309,7 @@ class Supervisor {
     const bool kill = stage_ == Interrupt::kill;
     table_.say(kill ? fmt::format("killing {} jobs", live())
                     : fmt::format("stopping {} jobs; Ctrl-C once more kills them", live()));
-    for (auto& [worker, r] : running_) {
-      r.watch.stop(StopReason::asked, kill, now());
-      around_.launcher.abort(worker, kill ? Abort::kill : Abort::ask);
-    }
+    stop_all(kill);
   }
 
   void follow_requests() {
@@ -351,7 +371,7 @@ class Supervisor {
   const std::string& name_;
   const RunOptions& options_;
   const Surroundings& around_;
-  fs::path folder_;
+  std::filesystem::path folder_;
   ProcessLock lock_;  // before the book: a second supervisor does not even open the database
   JobBook book_;
   ProgressTable table_;
@@ -359,7 +379,8 @@ class Supervisor {
   RetryCounter retries_;
   RequestBox requests_;
   JobQueue queue_;
-  std::set<const Job*> held_;  // by another process
+  std::vector<WorkerNews> news_;  // the last
+  std::set<const Job*> held_;     // by another process
   std::map<WorkerId, Running> running_;
   std::size_t room_ = std::numeric_limits<std::size_t>::max();  // workers at a time, once the machine has said no
   double next_requests_ = 0;
@@ -368,25 +389,6 @@ class Supervisor {
 };
 
 }  // namespace
-
-double steady_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-fs::path sweep_folder(const fs::path& results, const std::string& name) {
-  if (name.empty() || name[0] == '.' || name[0] == '-' || name.size() > 200 || name.find('/') != std::string::npos ||
-      name != printable(name, name.size())) {
-    throw UsageError(
-        fmt::format("'{}' is no name for a sweep: it names a folder, so it has 1 to 200 characters without '/' and does not "
-                    "begin with '.' or '-'",
-                    printable(name)));
-  }
-  return results / name;
-}
-
-fs::path run_folder(const fs::path& results, const std::string& name, const std::string& job) {
-  return sweep_folder(results, name) / "runs" / job;
-}
 
 ExitCode run_sweep(const std::string& name, const std::vector<Job>& jobs, const RunOptions& options,
                    const Surroundings& surroundings) {

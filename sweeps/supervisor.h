@@ -8,6 +8,7 @@
 // Jobs that are results (done, diverged) are skipped, all others start as a new attempt, those of the first seed first so
 // that a report is worth reading early. A job that fails leaves the others alone.
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -57,7 +58,8 @@ struct Surroundings {
 /// Runs the sweep `name` to its end, shows progress and a summary with what to do next on the terminal.
 /// Returns ok if every job is a result, some_failed otherwise; 128 + the signal number if it was interrupted before the end.
 /// Throws UsageError (a name that is no folder name), DatabaseError (another supervisor runs this sweep, says its process
-/// number; sweep.db refused). Workers that run when an error is thrown belong to the launcher, whose destructor ends them.
+/// number; sweep.db refused). Workers that run when an error is thrown have been asked to stop before, and waited for as on
+/// SIGTERM.
 ///
 ///   CaughtSignals signals;
 ///   StandardError terminal;
@@ -67,10 +69,14 @@ ExitCode run_sweep(const std::string& name, const std::vector<Job>& jobs, const 
                    const Surroundings& surroundings);
 
 /// Seconds of the steady clock.
-double steady_seconds();
+inline double steady_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 /// Where a sweep and a job of it keep their files.
 std::filesystem::path sweep_folder(const std::filesystem::path& results, const std::string& name);
 std::filesystem::path run_folder(const std::filesystem::path& results, const std::string& name, const std::string& job);
+/// The first of them, made with what is to hold the second.
+std::filesystem::path make_sweep_folder(const std::filesystem::path& results, const std::string& name);
 
 }  // namespace equisweep

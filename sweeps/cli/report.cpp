@@ -5,6 +5,7 @@
 
 #include "sweeps/cli/command.h"
 #include "sweeps/sweep_folder.h"
+#include "sweeps/take_in.h"
 
 namespace equisweep {
 namespace {
@@ -31,6 +32,22 @@ std::filesystem::path default_folder(const std::vector<std::filesystem::path>& s
          fmt::format("report-with-{}{}", second, sweeps.size() > 2 ? fmt::format("-and-{}-more", sweeps.size() - 2) : "");
 }
 
+/// Where the sweep's supervisor was killed, what its workers have left is not in the database yet. A report is written in
+/// any case; what it may lack is said.
+void catch_up(const std::filesystem::path& folder) {
+  if (!may_be_behind(folder)) return;
+  const std::string name = printable(folder.string(), 4096);
+  try {
+    for (const std::string& why : take_in_runs(folder).refused) fmt::print(stderr, "{}\n", why);
+  } catch (const LockHeld&) {
+    fmt::print(stderr, "{}: process {} is at work on it: the report has what that has taken in so far\n", name,
+               lock_holder(folder / kSupervisorLock).value_or("unknown"));
+  } catch (const DatabaseError& error) {
+    fmt::print(stderr, "{}: what its runs have that is new cannot be taken in, and the report goes without it: {}\n", name,
+               error.what());
+  }
+}
+
 ExitCode report(const ReportCommandOptions& options) {
   ReportSource source;
   source.mix = options.mix;
@@ -38,6 +55,7 @@ ExitCode report(const ReportCommandOptions& options) {
   std::vector<std::filesystem::path> folders;
   for (const std::string& sweep : options.sweeps) {
     folders.push_back(find_sweep(options.results, sweep));
+    catch_up(folders.back());
     source.databases.push_back(folders.back() / "sweep.db");
   }
   const std::filesystem::path out = options.out.empty() ? default_folder(folders) : options.out;
@@ -64,7 +82,8 @@ void add_report(CLI::App& program, Action& action) {
   CLI::App* command = program.add_subcommand(
       "report",
       "Writes the report of a sweep, or of several that it compares: index.html, report.md, tables and figures, all "
-      "from its database. A running sweep can be reported too.\n\n"
+      "from its database, into which what is new in the folders of its runs is taken before. A running sweep can be "
+      "reported too.\n\n"
       "  equisweep report demo                    results/demo/report/index.html\n"
       "  equisweep report results/demo --out demo-report\n"
       "  equisweep report monday tuesday          one report of both, joined by model and stack\n"

@@ -1,33 +1,17 @@
-#include <algorithm>
+#include <cstdio>
 
-#include "core/run_store.h"
 #include "sweeps/cli/command.h"
 #include "sweeps/sweep_folder.h"
+#include "sweeps/take_in.h"
 
 namespace equisweep {
 namespace {
 
-/// Takes in what is new in each run.db. One that cannot be read costs the others nothing.
 ExitCode sync(const std::filesystem::path& folder) {
-  const ProcessLock lock = lock_sweep(folder);
-  SweepStore store(folder / "sweep.db");
-  std::vector<std::filesystem::path> databases;
-  std::error_code none;
-  for (const auto& run : std::filesystem::directory_iterator(folder / "runs", none))
-    if (std::filesystem::is_regular_file(run.path() / "run.db", none)) databases.push_back(run.path() / "run.db");
-  std::sort(databases.begin(), databases.end());
-  std::int64_t rows = 0;
-  std::size_t refused = 0;
-  for (const auto& database : databases) {
-    try {
-      rows += store.ingest(database);
-    } catch (const DatabaseError& e) {
-      ++refused;
-      fmt::print(stderr, "{}\n", e.what());
-    }
-  }
-  fmt::print("{} new rows from {} runs\n", rows, databases.size() - refused);
-  return refused == 0 ? ExitCode::ok : ExitCode::database;
+  const TakenIn taken = take_in_runs(folder);
+  for (const std::string& why : taken.refused) fmt::print(stderr, "{}\n", why);
+  fmt::print("{} new rows from {} runs\n", taken.rows, taken.runs);
+  return taken.refused.empty() ? ExitCode::ok : ExitCode::database;
 }
 
 }  // namespace

@@ -147,6 +147,40 @@ TEST_F(SupervisorFaults, WhatAnotherProcessWorksOnIsWaitedForAndNotStartedTwice)
   ASSERT_FALSE(held);
 }
 
+// A write to sweep.db fails when the first job ends: the other one is asked to stop, so that it saves its state, and waited
+// for.
+TEST_F(SupervisorFaults, ADatabaseThatRefusesAWriteCostsNobodyItsCheckpoint) {
+  launcher_.scripts["long"] = {.seconds = 500};
+  launcher_.on_wait = [&] {
+    if (launcher_.now < 5 || launcher_.now > 6) return;
+    SQLite::Database(folder_ / "s" / "sweep.db", SQLite::OPEN_READWRITE)
+        .exec("CREATE TRIGGER IF NOT EXISTS no BEFORE UPDATE ON runs BEGIN SELECT raise(ABORT, 'no room'); END");
+  };
+  const std::vector<Job> jobs = {fake_job("a", 0), fake_job("long", 0)};
+  EXPECT_THAT([&] { run(jobs); }, ::testing::ThrowsMessage<DatabaseError>(HasSubstr("no room")));
+  EXPECT_THAT(launcher_.aborts, ElementsAre("ask"));
+  EXPECT_GE(launcher_.now, 500);
+  SQLite::Database(folder_ / "s" / "sweep.db", SQLite::OPEN_READWRITE).exec("DROP TRIGGER no");
+  launcher_.on_wait = [] {};
+  EXPECT_EQ(run(jobs), ExitCode::ok);
+  EXPECT_EQ(states(), "a done;long done;");
+  EXPECT_THAT(launcher_.starts, ElementsAre("a/0@#1", "long/0@#1", "long/0@#2"));  // what `a` had left was taken in
+}
+
+TEST_F(SupervisorFaults, WorkersThatDoNotStopForARefusedWriteAreKilled) {
+  launcher_.scripts["deaf"] = {.seconds = 1e6, .obeys_term = false};
+  options_.stall_seconds = 60;
+  options_.grace_seconds = 10;
+  launcher_.on_wait = [&] {
+    if (launcher_.now < 5 || launcher_.now > 6) return;
+    SQLite::Database(folder_ / "s" / "sweep.db", SQLite::OPEN_READWRITE)
+        .exec("CREATE TRIGGER IF NOT EXISTS no BEFORE UPDATE ON runs BEGIN SELECT raise(ABORT, 'no room'); END");
+  };
+  EXPECT_THROW(run({fake_job("a", 0), fake_job("deaf", 0)}), DatabaseError);
+  EXPECT_THAT(launcher_.aborts, ElementsAre("ask", "kill"));
+  EXPECT_LT(launcher_.now, 100);
+}
+
 TEST_F(SupervisorFaults, LinksPlantedInARunsFolderAreNotFollowed) {
   const TempFolder elsewhere;
   const Job whole = fake_job("whole", 0), config = fake_job("config", 0), database = fake_job("database", 0);
