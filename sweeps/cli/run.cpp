@@ -16,6 +16,7 @@
 #include "sweeps/launcher/local.h"
 #include "sweeps/plan.h"
 #include "sweeps/provenance.h"
+#include "sweeps/recorded_corpora.h"
 #include "sweeps/supervisor.h"
 #include "sweeps/sweep_folder.h"
 
@@ -123,6 +124,7 @@ ExitCode run(const RunCommandOptions& options) {
   for (const std::string& note : tuning_notes(plan.tunings)) fmt::print(stderr, "note: {}\n", note);
   std::filesystem::create_directories(options.results);
   prepare_corpora(chosen, spec.init_from, corpora_folder(options.results));
+  check_recorded_corpora(folder, jobs, corpora_folder(options.results));
 
   RunOptions run_options;
   run_options.results = options.results;
