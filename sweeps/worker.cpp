@@ -3,16 +3,20 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <SQLiteCpp/SQLiteCpp.h>
+#include <c10/util/Logging.h>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
+#include <cmath>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
+#include <new>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <thread>
 
 #include "core/checkpoint.h"
@@ -41,8 +45,10 @@ void install_signal_handlers() {
   action.sa_flags = SA_RESTART;
   sigaction(SIGTERM, &action, nullptr);
   sigaction(SIGUSR2, &action, nullptr);
+  struct sigaction before = {};
+  sigaction(SIGINT, nullptr, &before);
   action.sa_flags |= SA_RESETHAND;  // Ctrl-C of a person who runs one job: the second one ends it at once
-  sigaction(SIGINT, &action, nullptr);
+  if (before.sa_handler != SIG_IGN) sigaction(SIGINT, &action, nullptr);  // ignored: started in the background
   action.sa_flags = 0;
   action.sa_handler = SIG_IGN;  // a closed pipe is no reason to die, nor is a limit on the size of files: writing fails
   sigaction(SIGXFSZ, &action, nullptr);
@@ -82,11 +88,13 @@ class ProgressWriter {
                                                {"phase", p.phase}})
                                    .dump() +
                                "\n";
-      // A line is shorter than PIPE_BUF, so it goes whole or not at all; a full pipe loses one update, which is no harm.
+      // A line is shorter than PIPE_BUF, so it goes whole or not at all; a full pipe, which the launcher has made one that
+      // does not wait, loses one update, which is no harm. A loss that is not finite is null.
       [[maybe_unused]] const auto written = ::write(fd_, line.data(), line.size());
     }
-    if (verbose_)
-      fmt::print(stderr, "step {}/{}  loss {:.4f}  {:.0f} tokens/s\n", p.step, p.steps, p.loss, p.tokens_per_second);
+    if (!verbose_) return;
+    const std::string loss = std::isfinite(p.loss) ? fmt::format("  loss {:.4f}", p.loss) : "";
+    fmt::print(stderr, "step {}/{}{}  {:.0f} tokens/s\n", p.step, p.steps, loss, p.tokens_per_second);
   }
 
  private:
@@ -103,17 +111,38 @@ std::int64_t peak_rss_bytes() {
 
 /// What earlier attempts have left in run.db.
 struct Recorded {
-  std::int64_t attempt = 0;   ///< the newest
-  std::int64_t complete = 0;  ///< every step up to this one has its row
+  std::int64_t attempt = 0;           ///< the newest
+  std::int64_t result = 0;            ///< the one that is a result, if there is one
+  RunState state = RunState::queued;  ///< of that
+  std::int64_t complete = 0;          ///< every step up to this one has its row
 };
 
 Recorded recorded_in(const std::filesystem::path& run_db) {
   if (!std::filesystem::exists(run_db) || is_unborn(run_db)) return {};
   const auto db = open_read_only(run_db);
-  return {db->execAndGet("SELECT coalesce(max(attempt), 0) FROM attempts").getInt64(),
-          db->execAndGet("SELECT coalesce(max(step), 0) FROM "
-                         "(SELECT step, row_number() OVER (ORDER BY step) AS n FROM loss_curve) WHERE step = n")
-              .getInt64()};
+  return in_database(run_db, [&] {
+    Recorded recorded;
+    recorded.attempt = db->execAndGet("SELECT coalesce(max(attempt), 0) FROM attempts").getInt64();
+    recorded.complete = db->execAndGet(
+                              "SELECT coalesce(max(step), 0) FROM "
+                              "(SELECT step, row_number() OVER (ORDER BY step) AS n FROM loss_curve) WHERE step = n")
+                            .getInt64();
+    SQLite::Statement result(*db,
+                             "SELECT attempt, state FROM attempts WHERE state IN ('done', 'diverged') ORDER BY attempt");
+    if (result.executeStep()) {
+      recorded.result = result.getColumn(0).getInt64();
+      recorded.state = *run_state_from_name(result.getColumn(1).getString());
+    }
+    return recorded;
+  });
+}
+
+/// Memory that could not be had: LibTorch's allocator of the CPU throws its general error.
+bool is_out_of_memory(const std::exception& error) {
+  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
+         dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
+         (dynamic_cast<const c10::Error*>(&error) != nullptr &&
+          std::string_view(error.what()).find("DefaultCPUAllocator") != std::string_view::npos);
 }
 
 std::string environment_in_words(const nlohmann::json& provenance, const std::string& device, int threads) {
@@ -127,6 +156,7 @@ FoundCheckpoint resume_point(const std::filesystem::path& folder, const nlohmann
   try {
     return find_checkpoint(folder, job_id(config), training_state_layout(config), complete);
   } catch (const std::exception& error) {  // a config that builds no model; setting up will say so
+    if (is_out_of_memory(error)) throw;    // there is one, and it is not to be trained again from the beginning
     return {.checkpoint = {}, .refused = {error.what()}};
   }
 }
@@ -145,6 +175,13 @@ void write_events(RunStore& store, const FoundCheckpoint& found, const std::stri
   }
 }
 
+/// results/corpora for results/<sweep>/runs/<id>, as the path is written: a sweep may be a link to another disk.
+std::filesystem::path corpora_beside(const std::filesystem::path& run_dir) {
+  std::filesystem::path folder = std::filesystem::absolute(run_dir / ".").lexically_normal().parent_path();
+  for (int i = 0; i < 3; ++i) folder = folder.parent_path();
+  return corpora_folder(folder);
+}
+
 constexpr std::uintmax_t kBytesPerStepRow = 1000;  // measured on two layers: 70, and 700 with spectral norms every 10 steps
 constexpr std::uintmax_t kSmallestDatabase = 1 << 20;
 
@@ -153,7 +190,7 @@ Outcome train_job(const WorkerOptions& options, const nlohmann::json& config, Ru
                   std::optional<Checkpoint> resume, const std::string& environment, AttemptEnd& end) {
   fault_point("worker.setup");
   set_kernels(config.at("train").value("kernels", "fused") == "reference" ? Kernels::reference : Kernels::fused);
-  const std::filesystem::path corpora = options.corpora.empty() ? options.run_dir / "../../../corpora" : options.corpora;
+  const std::filesystem::path corpora = options.corpora.empty() ? corpora_beside(options.run_dir) : options.corpora;
   const auto& data = config.at("data");
   Corpus corpus = open_corpus(data.at("corpus"), config.at("model").at("vocab"), data.at("seed"), corpora);
   const std::string info = to_json(corpus.info);
@@ -190,6 +227,7 @@ Outcome train_job(const WorkerOptions& options, const nlohmann::json& config, Ru
 ExitCode run_worker(const WorkerOptions& options) {
   install_signal_handlers();
   keep_freed_memory();
+  FLAGS_caffe2_use_fatal_for_enforce = false;  // memory that cannot be had is an error of this job, no reason to abort
   const int threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(threads);
   flush_denormal_numbers();
@@ -199,6 +237,13 @@ ExitCode run_worker(const WorkerOptions& options) {
   const nlohmann::json config = read_job_config(options.run_dir);
   const ProcessLock lock(options.run_dir / kWorkerLock, "is training this job");
   const Recorded recorded = recorded_in(options.run_dir / "run.db");
+  if (is_result(recorded.state)) {
+    throw Error(
+        fmt::format("{}: attempt {} is {}: a result stays a result; `equisweep rerun {}` trains the job again beside "
+                    "it, and a copy of config.yaml in a folder of its own can be trained in any way",
+                    printable(options.run_dir.string(), 4096), recorded.result, name_of(recorded.state), job_id(config)),
+        ExitCode::nothing_matches);
+  }
   FoundCheckpoint found = resume_point(options.run_dir / kCheckpoints, config, recorded.complete);
   const nlohmann::json made_by = provenance();
   const std::string environment = environment_in_words(made_by, options.device, threads);
@@ -217,15 +262,12 @@ ExitCode run_worker(const WorkerOptions& options) {
     const Outcome outcome = train_job(options, config, store, std::move(found.checkpoint), environment, end);
     end.state = outcome.state;
     end.message = outcome.message;
-  } catch (const c10::OutOfMemoryError& e) {
-    end.state = RunState::oom;
+  } catch (const c10::Error& e) {
+    end.state = is_out_of_memory(e) ? RunState::oom : RunState::failed;
     end.message = e.what_without_backtrace();
   } catch (const std::bad_alloc&) {
     end.state = RunState::oom;
     end.message = "out of memory";
-  } catch (const c10::Error& e) {
-    end.state = RunState::failed;
-    end.message = e.what_without_backtrace();
   } catch (const std::exception& e) {
     end.state = RunState::failed;
     end.message = e.what();
