@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <iterator>
+#include <utility>
 
 #include "analysis/report/report.h"
 #include "core/error.h"
@@ -26,19 +27,20 @@ TEST_F(DamagedReport, TextsOfAnyDepthAreNoDocuments) {
   const std::string arrays = R"({"data":)" + nested("[", "", "]") + "}", objects = nested(R"({"a":)", "1", "}");
   const testing::FixtureSweep sweep = testing::realistic_sweep(1);
   for (const std::string& deep : {arrays, objects}) {
-    for (const char* place : {"UPDATE runs SET config = '{}'", "UPDATE runs SET corpus = '{}'",
-                              "UPDATE cells SET axes = '{}'", "UPDATE attempts SET environment = '{}'",
-                              "INSERT INTO meta VALUES ('report', '{}')", "INSERT INTO meta VALUES ('set', '{}')"}) {
-      SCOPED_TRACE(place);
-      std::string sql = place;
-      sql.replace(sql.find("{}"), 2, deep);
-      const auto db = database(sweep, sql);
-      write_report(db, folder_ / "report", {.figures = false});
-      std::ifstream page(folder_ / "report" / "index.html");
-      EXPECT_NE(std::string(std::istreambuf_iterator<char>(page), {}).find("runs have a result"), std::string::npos);
-      EXPECT_FALSE(report_objections(db).empty());
-      EXPECT_FALSE(report_summary(db).empty());
-    }
+    std::string sql;
+    for (const auto& [before, after] : {std::pair("UPDATE runs SET config = '", "' WHERE run = 1;"),
+                                        {"UPDATE runs SET corpus = '", "' WHERE run = 1;"},
+                                        {"UPDATE cells SET axes = '", "' WHERE cell = 2;"},
+                                        {"UPDATE attempts SET environment = '", "' WHERE run = 1;"},
+                                        {"INSERT INTO meta VALUES ('report', '", "');"},
+                                        {"INSERT INTO meta VALUES ('set', '", "');"}})
+      sql += before + deep + after;
+    const auto db = database(sweep, sql);
+    write_report(db, folder_ / "report", {.formats = {ReportFormat::markdown}, .figures = false});
+    std::ifstream page(folder_ / "report" / "report.md");
+    EXPECT_NE(std::string(std::istreambuf_iterator<char>(page), {}).find("runs have a result"), std::string::npos);
+    EXPECT_FALSE(report_objections(db).empty());
+    EXPECT_FALSE(report_summary(db).empty());
   }
 }
 
