@@ -10,6 +10,7 @@
 #include "sweeps/cli/text_table.h"
 #include "sweeps/estimate.h"
 #include "sweeps/file/spec.h"
+#include "sweeps/file/stacks.h"
 #include "sweeps/plan.h"
 #include "sweeps/provenance.h"
 #include "sweeps/sweep_folder.h"
@@ -246,6 +247,7 @@ ExitCode show_plan(const PlanOptions& options) {
   print_jobs(spec, plan, summary, states);
   print_costs(costs, devices);
   if (spec.tune) print_tuning(spec, plan, summary);
+  for (const std::string& note : stack_notes(spec)) fmt::print("note: {}\n", note);
   for (const std::string& change : changes) fmt::print("changed: {}\n", change);
   return ExitCode::ok;
 }

@@ -4,6 +4,7 @@
 #include "sweeps/cli/command.h"
 #include "sweeps/file/grammar.h"
 #include "sweeps/file/spec.h"
+#include "sweeps/file/stacks.h"
 #include "sweeps/plan.h"
 
 namespace equisweep {
@@ -31,6 +32,7 @@ void add_validate(CLI::App& program, Action& action) {
       const SweepPlan plan = make_plan(spec);
       fmt::print("{}: no mistakes; {} jobs\n", file->string(),
                  static_cast<std::int64_t>(plan.jobs.size()) + summarize(spec, plan).to_confirm);
+      for (const std::string& note : stack_notes(spec)) fmt::print("note: {}\n", note);
       return ExitCode::ok;
     };
   });

@@ -199,6 +199,16 @@ class StackChecker {
   std::map<std::pair<const StackEntry*, std::string>, Kinds> kinds_;
 };
 
+/// Whether a value of `entry` for a model of `architecture` makes its rule a centred one.
+bool may_be_centered(const StackEntry& entry, std::string_view architecture) {
+  return std::any_of(entry.options.begin(), entry.options.end(), [&](const StackOption& option) {
+    return option.path == "centered" && std::any_of(option.values.begin(), option.values.end(), [&](const OptionValue& v) {
+             const json* value = v.value_for(architecture);
+             return value && *value == true;
+           });
+  });
+}
+
 }  // namespace
 
 void check_stacks(const std::vector<StackSpec>& stacks, std::span<const std::string> running,
@@ -211,6 +221,29 @@ void check_stacks(const std::vector<StackSpec>& stacks, std::span<const std::str
     if (!models.empty() && std::find(running.begin(), running.end(), stack.name) != running.end())
       checker.check_against(models);
   }
+}
+
+std::vector<std::string> stack_notes(const SweepSpec& spec) {
+  std::vector<std::string> notes;
+  const bool z_loss = spec.train.contains("router") && spec.train.at("router").value("z_loss", 0.0) > 0;
+  for (const StackSpec& stack : spec.stacks)
+    for (const ModelSpec& model : spec.models) {
+      const std::string architecture = model.config.at("architecture");
+      const auto centered = [&](Role role) {
+        const std::vector<const StackEntry*> entries = used_entries(stack, std::span(&role, 1));
+        return model.has_role(role) && !entries.empty() && may_be_centered(*entries.front(), architecture);
+      };
+      if (z_loss && centered(Role::router))
+        notes.push_back(fmt::format(
+            "{} on {}: a centred router cannot follow the part of train.router.z_loss that pulls all logits together",
+            stack.name, model.name));
+      if (const auto cap = model.config.find("softcap");
+          cap != model.config.end() && cap->is_number() && centered(Role::lm_head))
+        notes.push_back(fmt::format(
+            "{} on {}: softcap {} makes a shared shift of the logits count, which a centred lm_head cannot learn",
+            stack.name, model.name, cap->dump()));
+    }
+  return notes;
 }
 
 }  // namespace equisweep

@@ -49,4 +49,8 @@ std::vector<EntryVariant> expand_entry(const StackSpec& stack, const StackEntry&
 void check_stacks(const std::vector<StackSpec>& stacks, std::span<const std::string> running,
                   const std::vector<ModelSpec>& models, Problems& problems);
 
+/// What the stacks of a sweep cannot do though nothing forbids it, one line each: centred routers beside a z-loss, and
+/// centred LM heads of models whose logits are capped (optimizers.md section 4).
+std::vector<std::string> stack_notes(const SweepSpec& spec);
+
 }  // namespace equisweep

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "models/models.h"
+#include "sweeps/file/stacks.h"
 #include "tests/sweeps/sweep_text.h"
 
 namespace equisweep {
@@ -121,6 +122,28 @@ TEST(StackAxes, ManyLongOnesAreRefusedAsTooManyJobs) {
   for (int i = 0; i < 200; ++i)
     stacks += fmt::format("  s{}: {{default: {{rule: adamw, lr: {{log: [1e-5, 1, 10000]}}}}}}\n", i);
   EXPECT_THAT(errors_of(sweep_of("qwen3-nano", stacks)), StartsWith("f:4:1: 2000001 jobs: "));
+}
+
+std::vector<std::string> notes_of(const std::string& model, const std::string& train, const std::string& entry,
+                                  const std::string& rest = "") {
+  return stack_notes(read_sweep("version: 1\nname: x\ntrain: {steps: 7" + train + "}\ngrid: {model: " + model + "}\n" +
+                                    rest + "stacks: {a: {default: {rule: adamw, lr: 1}, " + entry + "}}\n",
+                                "f"));
+}
+
+TEST(StackNotes, SayWhatACentredRuleCannotFollow) {
+  using ::testing::ElementsAre;
+  using ::testing::IsEmpty;
+  const std::string z_loss = ", router: {z_loss: 1e-3}", centered = ", centered: [false, true]}";
+  const std::string router = "router: {rule: row_norm, lr: 1", head = "lm_head: {rule: row_norm, lr: 1";
+  EXPECT_THAT(notes_of("olmoe-nano", z_loss, router + centered),
+              ElementsAre(HasSubstr("a on olmoe-nano: a centred router cannot follow")));
+  EXPECT_THAT(notes_of("olmoe-nano", z_loss, router + "}"), IsEmpty());
+  EXPECT_THAT(notes_of("olmoe-nano", ", router: {balance_loss: 1e-3}", router + centered), IsEmpty());
+  EXPECT_THAT(notes_of("gemma3-nano", "", head + centered, "model: {softcap: 30, tied: false}\n"),
+              ElementsAre(HasSubstr("a on gemma3-nano: softcap 30")));
+  EXPECT_THAT(notes_of("gemma3-nano", "", head + "}", "model: {softcap: 30, tied: false}\n"), IsEmpty());
+  EXPECT_THAT(notes_of("gemma3-nano", "", head + centered, "model: {tied: false}\n"), IsEmpty());
 }
 
 }  // namespace test_stack_limits
