@@ -134,7 +134,9 @@ TEST_F(ModelsAndData, ExportedWeightsAreWhereTheNextRunBegins) {
   file.put('\x3c');
   file.close();
   const std::string run_dir = "second/small/runs/" + query("second", "SELECT job FROM runs").substr(0, 16);
-  const ProcessResult changed = equisweep({"exec", run_dir});
+  std::filesystem::create_directory(folder_.path() / "alone");  // the run itself is done, and stays as it is
+  std::filesystem::copy(folder_.path() / run_dir / "config.yaml", folder_.path() / "alone");
+  const ProcessResult changed = equisweep({"exec", "alone"});
   EXPECT_EQ(changed.exit_code, 1);
   EXPECT_NE(changed.err.find("not those that the sweep was planned with"), std::string::npos) << changed.err;
 }
