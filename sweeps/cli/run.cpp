@@ -12,6 +12,7 @@
 #include "sweeps/cli/command.h"
 #include "sweeps/cli/resources.h"
 #include "sweeps/file/spec.h"
+#include "sweeps/file/stacks.h"
 #include "sweeps/initial_weights.h"
 #include "sweeps/launcher/local.h"
 #include "sweeps/plan.h"
@@ -121,6 +122,7 @@ ExitCode run(const RunCommandOptions& options) {
     fmt::print(stderr, "jobs at a time: {}, threads each: {}, the fastest that `doctor --tune` has measured ({})\n",
                devices[0].slots, devices[0].threads, packing_file(options.results).string());
   for (const std::string& change : plan_changes(recorded_jobs(folder), jobs)) fmt::print(stderr, "changed: {}\n", change);
+  for (const std::string& note : stack_notes(spec)) fmt::print(stderr, "note: {}\n", note);
   for (const std::string& note : tuning_notes(plan.tunings)) fmt::print(stderr, "note: {}\n", note);
   std::filesystem::create_directories(options.results);
   prepare_corpora(chosen, spec.init_from, corpora_folder(options.results));
