@@ -12,10 +12,10 @@
 
 namespace equisweep {
 
-std::string fixed(double x, int decimals);  ///< "-0.0123" with a true minus sign; "∞" for infinity, "–" for NaN
-std::string signed_fixed(double x, int decimals);             ///< "+0.0123"
-std::string significant(double x, int digits = 3);            ///< "0.003", "1.5e-06"
-std::string grouped(std::int64_t x);                          ///< "1 228 800" with narrow spaces
+std::string fixed(double x, int decimals);          ///< "-0.0123" with a true minus sign; "∞" for infinity, "–" for NaN
+std::string signed_fixed(double x, int decimals);   ///< "+0.0123"
+std::string significant(double x, int digits = 3);  ///< "0.003", "1.5e-06"
+std::string grouped(std::int64_t x);                ///< "1 228 800" with narrow spaces
 std::string plural(std::size_t n, const std::string& noun);   ///< "1 run", "2 runs"
 std::string and_list(const std::vector<std::string>& parts);  ///< "a, b and c"
 std::string p_value(double p);                                ///< "p = 0.0028", "p < 0.0001"

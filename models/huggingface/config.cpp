@@ -250,7 +250,8 @@ void check_form(const json& config, const DiskLayout& layout) {
   }
   if (layout.architecture != "gemma3") return;
   if (d % heads != 0)
-    throw UsageError(fmt::format("transformers 5 reads a gemma3 only where heads divides d; found d {}, heads {}", d, heads));
+    throw UsageError(
+        fmt::format("transformers 5 reads a gemma3 only where heads divides d; found d {}, heads {}", d, heads));
   if (const double scale = query_scale_of(config); scale != std::trunc(scale) || scale > kLargestWhole) {
     throw UsageError(fmt::format("transformers 5 reads a gemma3 only where query_scale is a whole number; found {}",
                                  config["query_scale"].dump()));

@@ -5,15 +5,15 @@
 namespace equisweep {
 
 void add_exec(CLI::App& program, Action& action) {
-  CLI::App* command =
-      program.add_subcommand("exec",
-                             "Trains one job in the foreground: what a worker of `equisweep run` does.\n\n"
-                             "  equisweep exec results/demo/runs/1f0c93a4b7d2e658 --verbose\n"
-                             "  equisweep exec RUN --checkpoint-every 50       where a step is long\n"
-                             "  EQUISWEEP_FAULT=train.step:7 equisweep exec RUN    see it resume afterwards\n\n"
-                             "Goes on from RUN/ckpt where an earlier attempt was interrupted; a run that is a result is left\n"
-                             "alone (exit 3, `equisweep rerun` trains it again beside the results). SIGTERM or SIGUSR2: stops\n"
-                             "at the end of the step, saves its state, and exits with 75.\n");
+  CLI::App* command = program.add_subcommand(
+      "exec",
+      "Trains one job in the foreground: what a worker of `equisweep run` does.\n\n"
+      "  equisweep exec results/demo/runs/1f0c93a4b7d2e658 --verbose\n"
+      "  equisweep exec RUN --checkpoint-every 50       where a step is long\n"
+      "  EQUISWEEP_FAULT=train.step:7 equisweep exec RUN    see it resume afterwards\n\n"
+      "Goes on from RUN/ckpt where an earlier attempt was interrupted; a run that is a result is left\n"
+      "alone (exit 3, `equisweep rerun` trains it again beside the results). SIGTERM or SIGUSR2: stops\n"
+      "at the end of the step, saves its state, and exits with 75.\n");
   auto options = std::make_shared<WorkerOptions>();
   command->add_option("run_dir", options->run_dir, "a folder of results/<sweep>/runs, with config.yaml")
       ->required()
