@@ -32,8 +32,8 @@ Field tied(bool value);
 }  // namespace field
 
 /// The part of an attention block that every configuration states: d, heads, kv_heads, head_dim, rope_base, rope_scaling,
-/// norm_eps, bias; scale is head_dim^(-1/2). Throws UsageError where they do not fit together, or global_layers names a layer
-/// that is not there.
+/// norm_eps, bias; scale is head_dim^(-1/2). Throws UsageError where they do not fit together, or global_layers names a
+/// layer that is not there.
 AttentionShape attention_shape(const nlohmann::json& config);
 
 /// Whether block `layer` attends to all keys before it: those of global_layers or, where that is absent, every

@@ -18,8 +18,8 @@ std::span<const Field> schedule_fields();
 ///   wsd      1 until t = T - D, then 1 + (f - 1)(t - (T - D)) / D.
 class Schedule {
  public:
-  /// `fields` is a complete object of schedule_fields(). Throws UsageError if warm-up and decay do not fit the horizon, or D is
-  /// zero: a decay that was asked for would not take place.
+  /// `fields` is a complete object of schedule_fields(). Throws UsageError if warm-up and decay do not fit the horizon, or D
+  /// is zero: a decay that was asked for would not take place.
   Schedule(const nlohmann::json& fields, std::int64_t horizon);
   double factor(std::int64_t step) const;
 

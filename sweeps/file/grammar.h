@@ -35,8 +35,8 @@ nlohmann::json read_value(const Node& node, const Field& field, const std::strin
 nlohmann::json read_member(const Node& map, const Field& field, const std::string& path, Problems& problems);
 
 /// One value or a list of values of `field`: all of them, in order. An empty list (read_member() takes it where it is the
-/// default) and a value that stands twice are problems. The elements of a field that is a list itself are lists. Numbers can be given as {log2: [a, b]} (a, 2a, 4a, ...
-/// b), {log: [a, b, n]} (n values in equal ratios), {range: [a, b]} (integers).
+/// default) and a value that stands twice are problems. The elements of a field that is a list itself are lists. Numbers can
+/// be given as {log2: [a, b]} (a, 2a, 4a, ... b), {log: [a, b, n]} (n values in equal ratios), {range: [a, b]} (integers).
 std::vector<nlohmann::json> read_values(const Node& node, const Field& field, const std::string& path, Problems& problems);
 
 /// "train.steps", or "steps" at the top.
