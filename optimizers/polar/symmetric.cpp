@@ -6,8 +6,8 @@
 //   by Gram:  (4 l/k + 4 s l/k + 28 s) k^3, with one restart after two steps
 //
 // In fp32 on a machine with AVX-512, matrices of which both sides are multiples of 32 are multiplied by kernels of our own,
-// in blocks of 32 (kernels/packed_products.h): MKL multiplies matrices as small as these at half of its rate. Everything
-// else goes to the BLAS in blocks of 64, s = 5/8 from k = 256 up.
+// in blocks of 32 (kernels/packed_products.h), which are faster than MKL on matrices as small as these. Everything else goes
+// to the BLAS in blocks of 64, s = 5/8 from k = 256 up.
 //
 // Pieces depend on the shape alone, and so does the order of sums.
 
