@@ -1,8 +1,6 @@
 // Shards: what is written is read back, and files that lie are refused with a message that says where.
 #include <gtest/gtest.h>
 
-#include <array>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -11,20 +9,13 @@
 
 #include "core/data/shard.h"
 #include "core/error.h"
+#include "tests/support/shard_bytes.h"
 #include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_shard {
 
-using Header = std::array<std::int32_t, 256>;
-
-template <typename Stored>
-std::string shard_bytes(Header header, const std::vector<Stored>& tokens) {
-  std::string bytes(sizeof header + tokens.size() * sizeof(Stored), '\0');
-  std::memcpy(bytes.data(), header.data(), sizeof header);
-  std::memcpy(bytes.data() + sizeof header, tokens.data(), tokens.size() * sizeof(Stored));
-  return bytes;
-}
+using testing::shard_bytes;
 
 void write_file(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;

@@ -9,6 +9,7 @@
 #include "core/process_lock.h"
 #include "core/run_store.h"
 #include "tests/support/process.h"
+#include "tests/support/shard_bytes.h"
 #include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
@@ -28,21 +29,6 @@ stacks:
   adamw: {baseline: true, default: {rule: adamw, lr: 3e-3}}
 )";
 
-/// A shard of the published format: token i is (i * factor) mod 59.
-std::string shard_of(std::int32_t count, std::int32_t factor) {
-  std::vector<std::int32_t> header(256, 0);
-  header[0] = 20260317;
-  header[1] = 2;
-  header[2] = count;
-  header[3] = 2;
-  std::string bytes(reinterpret_cast<const char*>(header.data()), header.size() * 4);
-  for (std::int32_t i = 0; i < count; ++i) {
-    const auto token = static_cast<std::uint16_t>(i % 59 * factor % 59);
-    bytes.append(reinterpret_cast<const char*>(&token), 2);
-  }
-  return bytes;
-}
-
 class Books : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -51,8 +37,9 @@ class Books : public ::testing::Test {
     write_corpus(3);
   }
   void write_corpus(std::int32_t factor) const {
-    write_text(folder_ / "corpus/train.bin", shard_of(2000, factor));
-    write_text(folder_ / "corpus/val.bin", shard_of(500, factor));
+    const auto token = [&](std::int32_t i) { return i % 59 * factor % 59; };
+    write_text(folder_ / "corpus/train.bin", shard_of(2000, token));
+    write_text(folder_ / "corpus/val.bin", shard_of(500, token));
   }
   ProcessResult equisweep(std::vector<std::string> args) const {
     args.insert(args.begin(), EQUISWEEP_PROGRAM);

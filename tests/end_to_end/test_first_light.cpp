@@ -4,10 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <functional>
 
 #include "core/run_store.h"
 #include "tests/support/process.h"
+#include "tests/support/shard_bytes.h"
 
 namespace equisweep::testing {
 namespace test_first_light {
@@ -113,28 +113,11 @@ TEST_F(FirstLight, DivergedRunIsAResultAndStopsBeforeTheUpdate) {
   EXPECT_EQ(run.err.find("loss 0.0000"), std::string::npos) << run.err;
 }
 
-/// A shard of `count` tokens of the published format, written from its definition.
-std::string shard(std::int32_t count, const std::function<std::uint16_t(std::int32_t)>& token) {
-  std::vector<std::int32_t> header(256, 0);
-  header[0] = 20260317;
-  header[1] = 2;
-  header[2] = count;
-  header[3] = 2;
-  std::string bytes(reinterpret_cast<const char*>(header.data()), header.size() * 4);
-  for (std::int32_t i = 0; i < count; ++i) {
-    const std::uint16_t t = token(i);
-    bytes.append(reinterpret_cast<const char*>(&t), 2);
-  }
-  return bytes;
-}
-
 TEST_F(FirstLight, FailedJobLeavesItsNeighboursAlone) {
   // Token 600 is beyond the 512 of qwen3-nano, but not beyond the 2048 of qwen3-tiny.
   std::filesystem::create_directory(folder_.path() / "corpus");
-  write_text(folder_.path() / "corpus/train.bin",
-             shard(4000, [](std::int32_t i) { return static_cast<std::uint16_t>(i == 77 ? 600 : i % 50); }));
-  write_text(folder_.path() / "corpus/val.bin",
-             shard(1000, [](std::int32_t i) { return static_cast<std::uint16_t>(i % 50); }));
+  write_text(folder_.path() / "corpus/train.bin", shard_of(4000, [](std::int32_t i) { return i == 77 ? 600 : i % 50; }));
+  write_text(folder_.path() / "corpus/val.bin", shard_of(1000, [](std::int32_t i) { return i % 50; }));
   std::string sweep = kSweep;
   sweep.replace(sweep.find("vocab: 61, "), 11, "");
   sweep.replace(sweep.find("synthetic"), 9, "./corpus");
