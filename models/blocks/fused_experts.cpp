@@ -68,14 +68,14 @@ class Factors {
         K_(w.size(transposed ? 2 : 1)),
         N_(w.size(transposed ? 1 : 2)),
         ld_(w.size(2)),
-        weights_(tiles ? nullptr : elements<const T>(w)),
-        panels_(tiles ? w.numel() : 0) {
+        weights_(tiles ? nullptr : elements<const T>(w)) {
     if constexpr (kTileElement<T>) {
       if (!tiles) return;
+      panels_.emplace(w.numel());
       const auto* const from = elements<const float>(w);
       at::parallel_for(0, w.size(0), std::max<Int>(1, (Int{1} << 16) / (K_ * N_)), [&](Int begin, Int end) {
         for (Int e = begin; e < end; ++e)
-          tile_kernels<T>()->pack(from + e * K_ * N_, ld_, transposed_, K_, N_, panels_.get() + e * K_ * N_);
+          tile_kernels<T>()->pack(from + e * K_ * N_, ld_, transposed_, K_, N_, panels_->at(e * K_ * N_));
       });
     }
   }
@@ -84,7 +84,8 @@ class Factors {
   void times(Int e, Int rows, const T* a, T* c) const {
     if constexpr (kTileElement<T>) {
       if (weights_ == nullptr) {
-        const TileTerm<T> term{a, K_, panels_.get() + e * K_ * N_, K_};
+        const LeftFactor<T> factor(a, K_, rows, K_, true);
+        const TileTerm term = factor.times(panels_->at(e * K_ * N_));
         return tile_kernels<T>()->rows(rows, N_, &term, 1, {c, N_, nullptr, nullptr, 0});
       }
     }
@@ -95,22 +96,25 @@ class Factors {
   bool transposed_;
   Int K_, N_, ld_;
   const T* weights_;
-  Scratch<T> panels_;
+  std::optional<Packed<T>> panels_;
 };
 
 /// w [M, N] = X^T Y over the rows of X [.., M] and Y [.., N], some at a time.
 template <class T>
 class OuterProduct {
  public:
-  OuterProduct(Int M, Int N, Wide<T>* w, bool tiles)
-      : M_(M), N_(N), w_(w), tiles_(tiles), operands_(tiles ? kTileRows * (M + N) : 0), sum_(tiles ? M * N : 0) {}
+  OuterProduct(Int M, Int N, Wide<T>* w, bool tiles) : M_(M), N_(N), w_(w), tiles_(tiles), sum_(tiles ? M * N : 0) {
+    if constexpr (kTileElement<T>) {
+      if (tiles) operands_.emplace(kTileRows * (M + N));
+    }
+  }
 
   void add(Int rows, const T* x, const T* y) {
     if constexpr (kTileElement<T>) {
       if (tiles_) {
         const TileKernels<T>& kernels = *tile_kernels<T>();
         // The narrower side is the one to transpose.
-        T *const narrow = operands_.get(), *const wide = narrow + kTileRows * std::min(M_, N_);
+        void *const narrow = operands_->at(0), *const wide = operands_->at(kTileRows * std::min(M_, N_));
         kernels.left(turned() ? y : x, std::min(M_, N_), rows, std::min(M_, N_), kTileRows, narrow);
         kernels.right(turned() ? x : y, std::max(M_, N_), rows, std::max(M_, N_), kTileRows, wide);
         kernels.add(std::min(M_, N_), std::max(M_, N_), rows, narrow, kTileRows, wide, kTileRows, sum_.get(), begun_);
@@ -144,7 +148,7 @@ class OuterProduct {
   Int M_, N_;
   Wide<T>* w_;
   bool tiles_, begun_ = false;
-  Scratch<T> operands_;
+  std::optional<Packed<T>> operands_;
   Scratch<float> sum_;
 };
 

@@ -59,10 +59,11 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
     over_row_blocks(in.rows, block_rows<T>(widest), [&](Int begin, Int n) {
       float r[kBlockRows];
       std::optional<Scratch<T>> spare;
-      const WholeRows<T> rows = in.block(begin, n, spare, r);
+      const Rows<T> rows = in.block(begin, n, spare, r);
+      const LeftFactor<T> factor(rows.data, rows.stride, n, in.width);
       for (std::size_t i = 0; i < weights; ++i) {
         const Int N = products[i].size(-1);
-        const TileTerm<T> term{rows.data, rows.stride, panels[i].get(), in.width};
+        const TileTerm term = factor.times(panels[i].get());
         const T* const add = residual.defined() ? elements<const T>(residual) + begin * residual_stride : nullptr;
         tile_kernels<T>()->rows(n, N, &term, 1,
                                 {elements<T>(products[i]) + begin * N, N,
@@ -128,11 +129,11 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
       const Int begin = block.begin, n = block.rows;
       float r[kBlockRows];
       std::optional<Scratch<T>> spare_x;
-      std::vector<std::optional<Scratch<T>>> spare(weights);
-      std::vector<TileTerm<T>> terms(weights);
+      std::vector<LeftFactor<T>> factors;
+      std::vector<TileTerm> terms;
       const Scratch<T> dnormed(normed ? n * K : 0);
       float* const vector = elements<float>(vector_sums) + block.piece * vectors.back();
-      const WholeRows<T> rows = in.block(begin, n, spare_x, r);
+      const Rows<T> rows = in.block(begin, n, spare_x, r);
       const auto operands = sums.operands(block);
       operands.hold(0, rows.data, rows.stride);
       for (std::size_t i = 0; i < weights; ++i) {
@@ -145,8 +146,8 @@ struct TileLinear : torch::autograd::Function<TileLinear<T>> {
                                            elements<T>(dproducts[i]), vector + vectors[2 + i], scratch.get(), begin, n);
         }
         const T* const dy = elements<const T>(dproducts[i]) + begin * N;
-        const WholeRows<T> whole = whole_rows(dy, N, n, N, spare[i]);
-        terms[i] = {whole.data, whole.stride, panels[i].get(), N};
+        factors.emplace_back(dy, N, n, N);
+        terms.push_back(factors.back().times(panels[i].get()));
         operands.pass(i, dy, N);
         if (biased) row_kernels<T>().add_rows(dy, n, N, vector + begins[i]);
       }

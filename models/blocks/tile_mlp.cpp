@@ -31,15 +31,17 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
     over_row_blocks(in.rows, block_rows<T>(F), [&](Int begin, Int n) {
       float r[kBlockRows];
       std::optional<Scratch<T>> spare;
-      const WholeRows<T> rows = in.block(begin, n, spare, r);
-      const Scratch<T> h = room_for_rows<T>(n, F);
-      const TileTerm<T> to_gate{rows.data, rows.stride, gate_panels.get(), D},
-          to_up{rows.data, rows.stride, up_panels.get(), D}, to_y{h.get(), F, down_panels.get(), F};
+      const Rows<T> rows = in.block(begin, n, spare, r);
+      const LeftFactor<T> factor(rows.data, rows.stride, n, D);
+      const TileTerm to_gate = factor.times(gate_panels.get()), to_up = factor.times(up_panels.get());
+      const Scratch<T> h(n * F);
       T *const g_rows = elements<T>(g) + begin * F, *const u_rows = elements<T>(u) + begin * F;
       kernels.rows(n, F, &to_gate, 1, {g_rows, F, nullptr, nullptr, 0});
       kernels.rows(n, F, &to_up, 1, {u_rows, F, nullptr, nullptr, 0});
       row_kernels<T>().gate({static_cast<Gate>(kind)}, {g_rows, u_rows, F, 1, F}, nullptr, nullptr, h.get(), n);
       const T* const add = residual.defined() ? elements<const T>(residual) + begin * residual_stride : nullptr;
+      const LeftFactor<T> hidden(h.get(), F, n, F);
+      const TileTerm to_y = hidden.times(down_panels.get());
       kernels.rows(n, D, &to_y, 1, {elements<T>(y) + begin * D, D, nullptr, add, residual_stride});
     });
     ctx->save_for_backward({in.x, in.scale, gate, up, down, g, u});
@@ -70,18 +72,18 @@ struct TileMlp : torch::autograd::Function<TileMlp<T>> {
     pieces.over_blocks(block_rows<T>(F), [&](const RowBlock& block) {
       const Int begin = block.begin, n = block.rows;
       float r[kBlockRows];
-      std::optional<Scratch<T>> spare_x, spare_dy;
-      const WholeRows<T> rows = in.block(begin, n, spare_x, r);
+      std::optional<Scratch<T>> spare;
+      const Rows<T> rows = in.block(begin, n, spare, r);
       const T* const dy_rows = elements<const T>(dy) + begin * D;
-      const WholeRows<T> dout = whole_rows(dy_rows, D, n, D, spare_dy);
-      const Scratch<T> dh = room_for_rows<T>(n, F), h = room_for_rows<T>(n, F), dg = room_for_rows<T>(n, F),
-                       du = room_for_rows<T>(n, F), dnormed = room_for_rows<T>(n, normed ? D : 0);
-      const TileTerm<T> to_h{dout.data, dout.stride, down_panels.get(), D};
+      const Scratch<T> dh(n * F), h(n * F), dg(n * F), du(n * F), dnormed(normed ? n * D : 0);
+      const LeftFactor<T> dout(dy_rows, D, n, D);
+      const TileTerm to_h = dout.times(down_panels.get());
       kernels.rows(n, F, &to_h, 1, {dh.get(), F, nullptr, nullptr, 0});
       row_kernels<T>().gate_backward(form, {elements<const T>(g) + begin * F, elements<const T>(u) + begin * F, F, 1, F},
                                      nullptr, nullptr, dh.get(), nullptr, {dg.get(), du.get(), F, 1, F}, h.get(), nullptr,
                                      n);
-      const TileTerm<T> to_x[] = {{dg.get(), F, gate_panels.get(), F}, {du.get(), F, up_panels.get(), F}};
+      const LeftFactor<T> dgates(dg.get(), F, n, F), dups(du.get(), F, n, F);
+      const TileTerm to_x[] = {dgates.times(gate_panels.get()), dups.times(up_panels.get())};
       T* const dx_rows = elements<T>(dx) + begin * D;
       T* const dblock = normed ? dnormed.get() : dx_rows;
       kernels.rows(n, D, to_x, 2, {dblock, D, nullptr, nullptr, 0});

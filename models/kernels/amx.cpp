@@ -109,7 +109,8 @@ void multiply_any(const AmxProduct& p, void* scratch) {
   }
 }
 
-void pack(const float* b, Int ldb, bool transposed, Int K, Int N, Bf16* panels) {
+void pack(const float* b, Int ldb, bool transposed, Int K, Int N, void* panels_any) {
+  Bf16* panels = static_cast<Bf16*>(panels_any);
   for (Int n = 0; n < N; n += 16, panels += 16 * K) {
     if (transposed) {
       for (Int k = 0; k < K; k += 32) {
@@ -130,7 +131,7 @@ void pack(const float* b, Int ldb, bool transposed, Int K, Int N, Bf16* panels) 
   }
 }
 
-void sum_of_products(Int rows, Int N, const TileTerm<Bf16>* terms, Int count, const TileRows<Bf16>& out) {
+void sum_of_products(Int rows, Int N, const TileTerm* terms, Int count, const TileRows<Bf16>& out) {
   const TileRegisters in_use;
   finish_writes();
   alignas(64) float c[32 * 32];
@@ -140,9 +141,9 @@ void sum_of_products(Int rows, Int N, const TileTerm<Bf16>* terms, Int count, co
     for (Int m = 0; m < rows; m += 32) {
       zero_tiles();
       for (Int t = 0; t < count; ++t) {
-        const TileTerm<Bf16>& term = terms[t];
-        add_tiles(term.a + m * term.stride, term.stride, 16 * term.stride, 32, term.panels + n * term.K, 16 * term.K,
-                  term.K);
+        const TileTerm& term = terms[t];
+        add_tiles(static_cast<const Bf16*>(term.a) + m * term.stride, term.stride, 16 * term.stride, 32,
+                  static_cast<const Bf16*>(term.panels) + n * term.K, 16 * term.K, term.K);
       }
       store_tiles(c, 32, 16, 512);
       const Int some = rows - m < 32 ? rows - m : 32;
@@ -159,11 +160,13 @@ void sum_of_products(Int rows, Int N, const TileTerm<Bf16>* terms, Int count, co
   }
 }
 
-void left_operand(const Bf16* x, Int stride, Int rows, Int M, Int depth, Bf16* out) {
+void left_operand(const Bf16* x, Int stride, Int rows, Int M, Int depth, void* out_any) {
+  Bf16* const out = static_cast<Bf16*>(out_any);
   for (Int m = 0; m < M; m += 32) transpose_32_columns(x + m, stride, rows, out + m * depth, out + (m + 16) * depth);
 }
 
-void right_operand(const Bf16* y, Int stride, Int rows, Int N, Int depth, Bf16* out) {
+void right_operand(const Bf16* y, Int stride, Int rows, Int N, Int depth, void* out_any) {
+  Bf16* const out = static_cast<Bf16*>(out_any);
   for (Int some = 0; some < rows; some += 32)  // rows at a time: the columns lie far apart
     for (Int n = 0; n < N; n += 32)
       for (Int k = some; k < some + 32; k += 2) {
@@ -173,8 +176,9 @@ void right_operand(const Bf16* y, Int stride, Int rows, Int N, Int depth, Bf16* 
       }
 }
 
-void add_product(Int M, Int N, Int rows, const Bf16* left, Int left_depth, const Bf16* right, Int right_depth, float* c,
-                 bool add) {
+void add_product(Int M, Int N, Int rows, const void* left_any, Int left_depth, const void* right_any, Int right_depth,
+                 float* c, bool add) {
+  const auto *const left = static_cast<const Bf16*>(left_any), *const right = static_cast<const Bf16*>(right_any);
   const TileRegisters in_use;
   finish_writes();
   for (Int m = 0; m < M; m += 32) {
@@ -220,7 +224,8 @@ void finish(const float* c, Int count, Int distance, bool transposed, float* w, 
 }
 
 constexpr AmxKernels kAmxKernels = {scratch_bytes, multiply_any};
-constexpr TileKernels<Bf16> kAmxTileKernels = {pack, sum_of_products, left_operand, right_operand, add_product, finish};
+constexpr TileKernels<Bf16> kAmxTileKernels = {2,           pack,  nullptr, sum_of_products, left_operand, right_operand,
+                                               add_product, finish};
 
 }  // namespace
 

@@ -10,7 +10,7 @@
 namespace equisweep {
 namespace {
 
-void sum_of_products(Int rows, Int N, const TileTerm<float>* terms, Int count, const TileRows<float>& out) {
+void sum_of_products(Int rows, Int N, const TileTerm* terms, Int count, const TileRows<float>& out) {
   for (Int n = 0; n < N; n += 32) {
     __m512 bias_low = _mm512_setzero_ps(), bias_high = _mm512_setzero_ps();
     if (out.bias) bias_low = _mm512_loadu_ps(out.bias + n), bias_high = _mm512_loadu_ps(out.bias + n + 16);
@@ -19,9 +19,9 @@ void sum_of_products(Int rows, Int N, const TileTerm<float>* terms, Int count, c
 #pragma GCC unroll 8
       for (Int i = 0; i < kRows; ++i) c.low[i] = bias_low, c.high[i] = bias_high;
       for (Int t = 0; t < count; ++t) {
-        const TileTerm<float>& term = terms[t];
-        const float* const b = term.panels + n * term.K;
-        add_terms(c, term.a + m * term.stride, term.stride, 1, b, b + 16, 32, term.K);
+        const TileTerm& term = terms[t];
+        const float* const b = static_cast<const float*>(term.panels) + n * term.K;
+        add_terms(c, static_cast<const float*>(term.a) + m * term.stride, term.stride, 1, b, b + 16, 32, term.K);
       }
       const Int some = rows - m;
 #pragma GCC unroll 8
@@ -41,15 +41,17 @@ void sum_of_products(Int rows, Int N, const TileTerm<float>* terms, Int count, c
 }
 
 /// Pieces of 16 columns: the rows of a piece lie one behind the other.
-void operand(const float* x, Int stride, Int rows, Int M, Int depth, float* out) {
+void operand(const float* x, Int stride, Int rows, Int M, Int depth, void* out_any) {
+  float* const out = static_cast<float*>(out_any);
   for (Int some = 0; some < rows; some += 32)  // rows at a time: the pieces lie far apart
     for (Int m = 0; m < M; m += 16)
       for (Int k = some; k < some + 32; ++k)
         _mm512_storeu_ps(out + m * depth + 16 * k, k < rows ? _mm512_loadu_ps(x + k * stride + m) : _mm512_setzero_ps());
 }
 
-void add_product(Int M, Int N, Int rows, const float* left, Int left_depth, const float* right, Int right_depth, float* c,
-                 bool add) {
+void add_product(Int M, Int N, Int rows, const void* left_any, Int left_depth, const void* right_any, Int right_depth,
+                 float* c, bool add) {
+  const auto *const left = static_cast<const float*>(left_any), *const right = static_cast<const float*>(right_any);
   for (Int m = 0; m < M; m += 32) {
     for (Int n = 0; n < N; n += 32, c += 1024) {
       const float* const b = right + n * right_depth;
@@ -63,25 +65,11 @@ void add_product(Int M, Int N, Int rows, const float* left, Int left_depth, cons
   }
 }
 
-/// Blocks are row-major.
-void finish(const float* c, Int count, Int distance, bool transposed, float* w, Int ldw) {
-  for (Int m = 0; m < 32; m += 16) {
-    for (Int n = 0; n < 32; n += 16) {
-      __m512i r[16];
-      for (Int i = 0; i < 16; ++i) {
-        const float* const x = c + 32 * (m + i) + n;
-        __m512 sum = _mm512_loadu_ps(x);
-        for (Int p = 1; p < count; ++p) sum = _mm512_add_ps(sum, _mm512_loadu_ps(x + p * distance));
-        r[i] = _mm512_castps_si512(sum);
-      }
-      if (transposed) transpose(r);
-      float* const out = transposed ? w + n * ldw + m : w + m * ldw + n;
-      for (Int i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * ldw, r[i]);
-    }
-  }
+void pack(const float* b, Int ldb, bool transposed, Int K, Int N, void* panels) {
+  pack_panels(b, ldb, transposed, K, N, static_cast<float*>(panels));
 }
 
-constexpr TileKernels<float> kTileKernels = {pack_panels, sum_of_products, operand, operand, add_product, finish};
+constexpr TileKernels<float> kTileKernels = {4, pack, nullptr, sum_of_products, operand, operand, add_product, sum_blocks};
 
 }  // namespace
 

@@ -46,6 +46,7 @@ const TileKernels<Bf16>* tile_kernels() {
 }
 template <>
 const TileKernels<float>* tile_kernels() {
+  if (has_tile_registers() && amx_parts_kernels()) return amx_parts_kernels();
   return instruction_set() == InstructionSet::avx512 ? avx512_tile_kernels() : nullptr;
 }
 template <>

@@ -39,6 +39,11 @@ struct TileProducts : ::testing::Test {
   }
   const TileKernels<T>& kernels() const { return *tile_kernels<T>(); }
   at::Tensor random(at::IntArrayRef shape, std::uint64_t seed) const { return normal(shape, seed).to(kType); }
+  /// Memory for operands.
+  at::Tensor packed(std::int64_t count) const { return at::full({count * kernels().bytes}, -1, at::kChar); }
+  static char* at(const at::Tensor& x, std::int64_t element = 0) {
+    return static_cast<char*>(x.mutable_data_ptr()) + element * tile_kernels<T>()->bytes;
+  }
   static const T* in(const at::Tensor& x) { return static_cast<const T*>(x.const_data_ptr()); }
   static T* out(const at::Tensor& x) { return static_cast<T*>(x.mutable_data_ptr()); }
 };
@@ -62,10 +67,16 @@ TYPED_TEST(TileProducts, SumOfProductsOverRows) {
         const at::Tensor b1 = normal(transposed ? at::IntArrayRef{N, K + 2} : at::IntArrayRef{K, N + 2}, 4).to(at::kFloat);
         const at::Tensor b2 = normal(transposed ? at::IntArrayRef{N, 32} : at::IntArrayRef{32, N}, 5).to(at::kFloat);
         const at::Tensor bias = normal({N}, 6).to(at::kFloat), y = at::full({rows, N + 3}, 9, this->kType);
-        const at::Tensor p1 = at::empty({K * N}, this->kType), p2 = at::empty({32 * N}, this->kType);
-        kernels.pack(floats(b1), b1.size(1), transposed, K, N, out(p1));
-        kernels.pack(floats(b2), b2.size(1), transposed, 32, N, out(p2));
-        const TileTerm<TypeParam> terms[] = {{in(a1), K + 5, in(p1), K}, {in(a2), 32, in(p2), 32}};
+        const at::Tensor p1 = this->packed(K * N), p2 = this->packed(32 * N), l1 = this->packed(whole * K),
+                         l2 = this->packed(whole * 32);
+        kernels.pack(floats(b1), b1.size(1), transposed, K, N, this->at(p1));
+        kernels.pack(floats(b2), b2.size(1), transposed, 32, N, this->at(p2));
+        TileTerm terms[] = {{in(a1), K + 5, this->at(p1), K}, {in(a2), 32, this->at(p2), 32}};
+        if (kernels.arrange) {
+          kernels.arrange(in(a1), K + 5, rows, K, this->at(l1));
+          kernels.arrange(in(a2), 32, rows, 32, this->at(l2));
+          terms[0].a = this->at(l1), terms[1].a = this->at(l2);
+        }
         kernels.rows(rows, N, terms, 2, {out(y), N + 3, floats(bias), in(more), N + 1});
         const auto factor = [&](const at::Tensor& b, std::int64_t k) {
           const at::Tensor rounded = exact(b.to(this->kType));
@@ -86,7 +97,6 @@ TYPED_TEST(TileProducts, SumOfProductsOverRows) {
 TYPED_TEST(TileProducts, SumOverRows) {
   const TileKernels<TypeParam>& kernels = this->kernels();
   const auto in = this->in;
-  const auto out = this->out;
   for (const std::int64_t rows : {1, 7, 33, 160}) {
     for (const auto& [M, N] : {std::pair{32, 96}, std::pair{64, 32}}) {
       for (const bool transposed : {false, true}) {
@@ -94,16 +104,16 @@ TYPED_TEST(TileProducts, SumOverRows) {
         at::Tensor x = this->random({depth, M + 3}, 7), y = this->random({depth, N + 1}, 8);
         x.narrow(0, rows, depth - rows).fill_(NAN);
         y.narrow(0, rows, depth - rows).fill_(NAN);
-        const at::Tensor left = at::full({depth * M}, NAN, this->kType), right = at::full({depth * N}, NAN, this->kType);
+        const at::Tensor left = this->packed(depth * M), right = this->packed(depth * N);
         const at::Tensor sums = at::full({2, M * N}, NAN),
                          w = at::empty(transposed ? at::IntArrayRef{N, M} : at::IntArrayRef{M, N});
         for (int piece = 0; piece < 2; ++piece) {
           float* const c = floats(sums) + piece * M * N;
           for (std::int64_t row = 0; row < rows; row += 64) {
             const auto some = std::min<std::int64_t>(64, rows - row);
-            kernels.left(in(x) + row * (M + 3), M + 3, some, M, depth, out(left) + 16 * row);
-            kernels.right(in(y) + row * (N + 1), N + 1, some, N, depth, out(right) + 16 * row);
-            kernels.add(M, N, some, in(left) + 16 * row, depth, in(right) + 16 * row, depth, c, row > 0);
+            kernels.left(in(x) + row * (M + 3), M + 3, some, M, depth, this->at(left, 16 * row));
+            kernels.right(in(y) + row * (N + 1), N + 1, some, N, depth, this->at(right, 16 * row));
+            kernels.add(M, N, some, this->at(left, 16 * row), depth, this->at(right, 16 * row), depth, c, row > 0);
           }
         }
         for (std::int64_t i = 0; i < M * N / 1024; ++i) {
