@@ -157,36 +157,31 @@ void migrate(const fs::path& file, SQLite::Database& db) {
 
 }  // namespace
 
-void throw_database_error(const fs::path& file, const SQLite::Exception& error) {
-  std::string what;
+std::string database_problem(const fs::path& file, const SQLite::Exception& error) {
   switch (error.getErrorCode()) {
     case SQLITE_NOTADB:
-      what = fmt::format("is not a database, or its beginning is damaged; {}", kMoveAway);
-      break;
+      return fmt::format("is not a database, or its beginning is damaged; {}", kMoveAway);
     case SQLITE_CORRUPT:
-      what = fmt::format("is damaged ({}); {}", error.what(), kMoveAway);
-      break;
+      return fmt::format("is damaged ({}); {}", error.what(), kMoveAway);
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      what = fmt::format("has been locked by another process for {} s; find it with `fuser {}`", kBusyTimeoutMs / 1000,
+      return fmt::format("has been locked by another process for {} s; find it with `fuser {}`", kBusyTimeoutMs / 1000,
                          file.string());
-      break;
     case SQLITE_READONLY:
-      what = "cannot be written; check the permissions of the file and of its folder";
-      break;
+      return "cannot be written; check the permissions of the file and of its folder";
     case SQLITE_CANTOPEN:
-      what = "cannot be opened; it must be a plain file (no link) in a folder that exists and can be written";
-      break;
+      return "cannot be opened; it must be a plain file (no link) in a folder that exists and can be written";
     case SQLITE_FULL:
-      what = "cannot be written: the disk or the quota is full; make room and run again";
-      break;
+      return "cannot be written: the disk or the quota is full; make room and run again";
     case SQLITE_IOERR:
-      what = fmt::format("cannot be read or written ({}); check the disk", error.getErrorStr());
-      break;
+      return fmt::format("cannot be read or written ({}); check the disk", error.getErrorStr());
     default:
-      what = fmt::format("{} (SQLite {})", printable(error.what(), 400), error.getExtendedErrorCode());
+      return fmt::format("{} (SQLite {})", printable(error.what(), 400), error.getExtendedErrorCode());
   }
-  throw DatabaseError(file.string(), what);
+}
+
+void throw_database_error(const fs::path& file, const SQLite::Exception& error) {
+  throw DatabaseError(file.string(), database_problem(file, error));
 }
 
 fs::path resolved_folder(const fs::path& file) {
@@ -281,6 +276,14 @@ std::unique_ptr<SQLite::Database> open_writable(const fs::path& file) {
     if (version != 0 && version < kSchemaVersion) migrate(file, *db);
     return db;
   });
+}
+
+bool is_locked(SQLite::Database& db) {
+  db.setBusyTimeout(0);
+  const int code = db.tryExec("BEGIN IMMEDIATE");
+  if (code == SQLITE_OK) db.tryExec("ROLLBACK");
+  db.setBusyTimeout(kBusyTimeoutMs);
+  return code == SQLITE_BUSY;
 }
 
 namespace {

@@ -21,7 +21,10 @@ inline constexpr int kApplicationId = 0x45715377;
 /// The text of core/schema.sql.
 extern const std::string_view kSchemaText;
 
-/// Rethrows an error of SQLite as DatabaseError: the file, what happened, what to do.
+/// What happened to `file`, and what to do about it.
+std::string database_problem(const std::filesystem::path& file, const SQLite::Exception& error);
+
+/// Rethrows an error of SQLite as DatabaseError: the file, database_problem().
 [[noreturn]] void throw_database_error(const std::filesystem::path& file, const SQLite::Exception& error);
 
 /// Runs `body`; an error of SQLite leaves it as DatabaseError that names `file`.
@@ -49,6 +52,9 @@ std::unique_ptr<SQLite::Database> open_as_it_is(const std::filesystem::path& fil
 /// Opens `file` for writing, creates it with the schema where it is missing or empty, and brings it to our schema where it
 /// has an older one, in one transaction. Throws DatabaseError, as open_read_only does, and on a network file system.
 std::unique_ptr<SQLite::Database> open_writable(const std::filesystem::path& file);
+
+/// Whether another connection holds the lock for writing at this moment; does not wait for it.
+bool is_locked(SQLite::Database& db);
 
 enum class Durability { process_death, power_loss };
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "core/error.h"
 #include "core/run_state.h"
 
 namespace SQLite {
@@ -160,6 +161,12 @@ struct CellRow {
   std::string config = {};  ///< canonical JSON of the job
 };
 
+/// sweep.db itself is locked or full: no fault of the run that was to be taken in.
+class SweepStoreError : public DatabaseError {
+ public:
+  using DatabaseError::DatabaseError;
+};
+
 /// Writer of a sweep.db.
 class SweepStore {
  public:
@@ -189,10 +196,13 @@ class SweepStore {
   /// Idempotent. Of an attempt whose end set_state() has told already only a result is still believed; a job that was put
   /// back into the queue or cancelled stays so unless a newer attempt or a result says otherwise. A result stays a result:
   /// of attempts that were made after the first nothing is taken in (the message of the run says so), and DatabaseError is
-  /// thrown if the result stands here already. Returns the number of new rows.
+  /// thrown if the result stands here already. Returns the number of new rows. Throws SweepStoreError where this database is
+  /// the one that cannot be written, DatabaseError on anything else.
   std::int64_t ingest(const std::filesystem::path& run_db);
 
   std::int64_t rows() const;  ///< in all tables together
+  /// Whether another process holds the file for writing at this moment; does not wait for it.
+  bool locked() const;
 
  private:
   struct Impl;

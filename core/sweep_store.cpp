@@ -1,5 +1,6 @@
 #include <SQLiteCpp/VariadicBind.h>
 #include <fmt/format.h>
+#include <sqlite3.h>
 
 #include <algorithm>
 #include <limits>
@@ -69,6 +70,19 @@ RunState state_of(const std::filesystem::path& file, const std::string& name) {
   const auto state = run_state_from_name(name);
   if (!state) throw DatabaseError(file.string(), fmt::format("has an unknown state '{}'", printable(name)));
   return *state;
+}
+
+/// Runs `body`, which copies from `run_db`, checked and open, into the sweep's `file`. That is the only one of the two that
+/// is written, so what a lock or a full disk refuses is refused there.
+template <typename Body>
+auto taking_in(const std::filesystem::path& run_db, const std::filesystem::path& file, Body&& body) {
+  try {
+    return body();
+  } catch (const SQLite::Exception& error) {
+    if (error.getErrorCode() == SQLITE_BUSY || error.getErrorCode() == SQLITE_FULL)
+      throw SweepStoreError(file.string(), database_problem(file, error));
+    throw_database_error(run_db, error);
+  }
 }
 
 }  // namespace
@@ -217,7 +231,7 @@ std::int64_t SweepStore::ingest(const std::filesystem::path& run_db) {
   if (is_unborn(run_db)) return 0;
   // Kept open while its rows are copied: it is the file that was checked.
   const auto checked = open_as_it_is(run_db);
-  return in_database(run_db, [&]() -> std::int64_t {
+  return taking_in(run_db, impl_->file, [&]() -> std::int64_t {
     SQLite::Database& db = *impl_->db;
     const Attached attached(db, run_db);
     WriteTransaction transaction(db, Durability::power_loss);
@@ -316,5 +330,7 @@ std::int64_t SweepStore::rows() const {
     return sum;
   });
 }
+
+bool SweepStore::locked() const { return is_locked(*impl_->db); }
 
 }  // namespace equisweep

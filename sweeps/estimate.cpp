@@ -49,22 +49,21 @@ double activations_of(const json& config) {
 
 }  // namespace
 
-MemoryEstimate estimate_memory(const json& config) {
+MemoryEstimate estimate_memory(const json& config, ModelSizes& known) {
   const double bytes = config.at("train").at("precision") == "fp64" ? 8 : 4;
-  const std::vector<Param> params = describe_params(config.at("model"));
+  const auto [numbers, fresh] = known.try_emplace(canonical(config.at("model")));
+  if (fresh)
+    for (const Param& p : describe_params(config.at("model")))
+      numbers->second[p.role] += static_cast<double>(p.tensor.numel());
   std::vector<Role> roles;
-  for (const Param& p : params)
-    if (std::find(roles.begin(), roles.end(), p.role) == roles.end()) roles.push_back(p.role);
-  std::map<Role, double> slots;  // state tensors of a weight
-  for (const auto& [role, entry] : assign_roles(config.at("stack"), roles))
-    slots[role] = static_cast<double>(make_rule(config.at("stack").at(entry))->slots().size());
+  for (const auto& [role, count] : numbers->second) roles.push_back(role);
   MemoryEstimate memory{.activations = activations_of(config), .process = kProcessBytes};
-  for (const Param& p : params) {
-    const double own = static_cast<double>(p.tensor.numel()) * bytes;
+  for (const auto& [role, entry] : assign_roles(config.at("stack"), roles)) {
+    const double own = numbers->second.at(role) * bytes;
     memory.weights += own;
-    memory.gradients += own;
-    memory.state += own * slots.at(p.role);
+    memory.state += own * static_cast<double>(make_rule(config.at("stack").at(entry))->slots().size());
   }
+  memory.gradients = memory.weights;
   return memory;
 }
 

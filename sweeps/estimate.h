@@ -3,10 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
+
+#include "core/role.h"
 
 namespace equisweep {
 
@@ -23,8 +26,12 @@ struct MemoryEstimate {
 
 inline constexpr double kProcessBytes = 180e6;
 
-/// Of the config of a job (sweeps/job.h).
-MemoryEstimate estimate_memory(const nlohmann::json& config);
+/// Numbers in the weights of each role, by the canonical JSON of a model: one of thousands of layers takes a while to
+/// describe, and each stack of a sweep asks for it.
+using ModelSizes = std::map<std::string, std::map<Role, double>>;
+
+/// Of the config of a job (sweeps/job.h); what is found out about its model is kept in `known`.
+MemoryEstimate estimate_memory(const nlohmann::json& config, ModelSizes& known);
 
 /// Tokens that a job passes forward in its evaluations.
 std::int64_t evaluation_tokens(const nlohmann::json& config);

@@ -54,6 +54,8 @@ Standing JobBook::take_up(const Job& job) {
     try {
       check_folder(job);
       ingest(job);
+    } catch (const SweepStoreError&) {  // says nothing about the job
+      throw;
     } catch (const Error& error) {
       set(job.id, RunState::failed, error.what());
       return {&job, RunState::failed, error.what()};
@@ -86,12 +88,20 @@ AttemptVerdict JobBook::end(const Job& job, std::int64_t attempt, const WorkerEx
     const bool ours = store_.attempt(job.id) == attempt;
     verdict =
         judge(ours ? store_.state(job.id) : RunState::running, store_.message(job.id), exit, watch.reason(), watch.why());
+  } catch (const SweepStoreError&) {  // what the attempt has left is taken in when the job is taken up again
+    throw;
   } catch (const DatabaseError& error) {
     verdict.message = fmt::format("{}; {}", to_string(exit), error.what());
   }
   store_.set_state(job.id, verdict.state, verdict.message, attempt);
   store_.set_exit_status(job.id, attempt, to_string(exit));
   if (is_result(verdict.state)) keep_result(job.id);
+  return verdict;
+}
+
+AttemptVerdict JobBook::give_up(const Job& job, std::int64_t attempt, const std::string& why) {
+  AttemptVerdict verdict{RunState::lost, why + "; killed, but its process is still there"};
+  set(job.id, verdict.state, verdict.message, attempt);
   return verdict;
 }
 

@@ -42,8 +42,14 @@ class JobBook {
   /// Registers the next attempt of a job and makes its folder ready. Returns its number. Throws Error.
   std::int64_t begin(const Job& job);
 
-  /// Takes in what the attempt has left, and records what has become of it.
+  /// Whether another process holds sweep.db, so that whatever is recorded here would have to wait.
+  bool locked() const { return store_.locked(); }
+
+  /// Takes in what the attempt has left, and records what has become of it. Throws SweepStoreError.
   AttemptVerdict end(const Job& job, std::int64_t attempt, const WorkerExit& exit, const AttemptWatch& watch);
+
+  /// Records that the process of the attempt is still there although it was killed.
+  AttemptVerdict give_up(const Job& job, std::int64_t attempt, const std::string& why);
 
   /// Records a state; false where a newer attempt owns the job.
   bool set(const std::string& id, RunState state, const std::string& message);

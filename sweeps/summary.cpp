@@ -13,6 +13,11 @@ bool is_failure(RunState state) {
   return state == RunState::failed || state == RunState::oom || state == RunState::timeout || state == RunState::lost;
 }
 
+bool is_complete(const std::vector<JobEnd>& ends) {
+  return std::all_of(ends.begin(), ends.end(),
+                     [](const JobEnd& end) { return is_result(end.state) || end.state == RunState::cancelled; });
+}
+
 std::vector<std::string> summary_lines(const std::string& name, const std::vector<JobEnd>& ends) {
   constexpr std::size_t kListed = 10;
   std::map<RunState, std::size_t> counts;

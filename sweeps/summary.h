@@ -20,6 +20,9 @@ struct JobEnd {
 /// Whether a state is one that a person should look at: failed, oom, timeout, lost.
 bool is_failure(RunState state);
 
+/// Whether nothing is left to do: every job is a result or cancelled.
+bool is_complete(const std::vector<JobEnd>& ends);
+
 /// The summary of sweep `name`, a line each, made safe to print.
 std::vector<std::string> summary_lines(const std::string& name, const std::vector<JobEnd>& ends);
 

@@ -5,9 +5,10 @@
 #include <algorithm>
 #include <chrono>
 #include <limits>
+#include <utility>
 
 #include "sweeps/job_book.h"
-#include "sweeps/job_queue.h"
+#include "sweeps/lock_wait.h"
 #include "sweeps/progress_table.h"
 #include "sweeps/requests.h"
 #include "sweeps/slots.h"
@@ -50,22 +51,27 @@ class Supervisor {
   void supervise() {
     while (true) {
       follow_interrupts();
-      follow_requests();
-      start_what_fits();
-      if (live() == 0 && !more_to_start()) break;
+      if (can_record()) {
+        settle_ended();
+        follow_requests();
+        start_what_fits();
+        if (live() == 0 && !more_to_start()) break;
+      }
       table_.draw(now());
-      for (const WorkerNews& news : news_ = around_.launcher.wait(std::chrono::milliseconds(200))) hear(news);
+      for (const WorkerNews& news : around_.launcher.wait(std::chrono::milliseconds(200))) hear(news);
       enforce_limits();  // after the news: while this process was stopped, the workers were not
     }
   }
 
   struct Running {
+    WorkerId worker;
     const Job* job;
     const Device* device;
     std::int64_t attempt;
     AttemptWatch watch;
     std::int64_t reached = 0;  // step
     bool given_up = false;     // declared lost, though its process is still there and holds the slot
+    std::optional<WorkerExit> exit = {};
   };
 
   double now() const { return around_.seconds(); }
@@ -74,6 +80,14 @@ class Supervisor {
   }
   bool starting() const { return stage_ == Interrupt::none && !(options_.fail_fast && failed_); }
   bool more_to_start() const { return starting() && !queue_.empty() && slots_.any(); }
+
+  /// Another process may hold sweep.db: then nothing is recorded, and nothing started, until it lets go. Who asks for more
+  /// than that the running finish does not wait: what cannot be recorded is taken in by the next supervisor.
+  bool can_record() {
+    const bool waits = stage_ < Interrupt::stop && book_.locked();
+    if (const std::string line = lock_wait_.look(waits, folder_ / "sweep.db", now()); !line.empty()) table_.say(line);
+    return !waits;
+  }
 
   // ---- the plan ----
 
@@ -129,10 +143,9 @@ class Supervisor {
   const Job* next_job() {
     while (const Job* job = queue_.pop(now())) {
       if (const auto holder = book_.holder_of(*job)) {
-        if (held_.insert(job).second) {
+        if (held_.insert(job).second)
           table_.say(
               fmt::format("{} waits: process {} is still working on it (`kill {}` ends that)", job->id, *holder, *holder));
-        }
         queue_.push(job, now() + kLockInterval);
         continue;
       }
@@ -160,7 +173,7 @@ class Supervisor {
                                                       .checkpoint = options_.checkpoint});
       const AttemptLimits limits{
           .timeout = options_.timeout, .stall = options_.stall_seconds, .grace = options_.grace_seconds};
-      running_.emplace(worker, Running{&job, &device, attempt, AttemptWatch(now(), limits)});
+      running_.emplace(worker, Running{worker, &job, &device, attempt, AttemptWatch(now(), limits)});
       slots_.take();
       table_.started(worker, job, device.name, attempt, now());
     } catch (const NoRoom& error) {
@@ -169,6 +182,8 @@ class Supervisor {
       table_.say(fmt::format("no more than {} workers at a time: {}", room_, error.what()));
       book_.set(job.id, RunState::queued, "");
       queue_.push_front(&job);
+    } catch (const DatabaseError&) {  // sweep.db; says nothing about the job
+      throw;
     } catch (const std::exception& error) {
       cannot_start(job, error);
     }
@@ -192,44 +207,48 @@ class Supervisor {
       table_.progressed(news.worker, *news.progress);
     }
     if (!news.exit) return;
-    const Running ended = it->second;
-    running_.erase(it);
-    slots_.give_back(ended.device);
+    it->second.exit = news.exit;
+    slots_.give_back(it->second.device);
     // Of an attempt that was given up only the slot comes back: a newer one may have begun, and its word counts.
-    if (!ended.given_up) settle(news.worker, ended, book_.end(*ended.job, ended.attempt, *news.exit, ended.watch));
+    if (!it->second.given_up) ended_.push_back(it->second);
+    running_.erase(it);
+  }
+
+  /// Records the attempts that are over.
+  void settle_ended() {
+    for (const Running& r : std::exchange(ended_, {}))
+      settle(r, r.exit ? book_.end(*r.job, r.attempt, *r.exit, r.watch) : book_.give_up(*r.job, r.attempt, r.watch.why()));
   }
 
   /// What follows from the end of an attempt: a result, another attempt, or nothing more.
-  void settle(WorkerId worker, const Running& r, const AttemptVerdict& verdict) {
-    if (!retry(worker, r, verdict)) {
+  void settle(const Running& r, const AttemptVerdict& verdict) {
+    if (!retry(r, verdict)) {
       failed_ = failed_ || is_failure(verdict.state);
-      table_.ended(worker, verdict.state, verdict.message, now());
+      table_.ended(r.worker, verdict.state, verdict.message, now());
       if (is_result(verdict.state)) replan();
     }
     if (r.reached == 0 && r.watch.reason() == StopReason::none && is_failure(verdict.state)) blame(r, verdict);
   }
 
-  bool retry(WorkerId worker, const Running& r, const AttemptVerdict& verdict) {
+  bool retry(const Running& r, const AttemptVerdict& verdict) {
     if (stage_ != Interrupt::none || book_.attempt(r.job->id) != r.attempt) return false;
     const auto delay = retries_.next(r.job->id, verdict.state, r.reached);
     if (!delay) return false;
     book_.set(r.job->id, RunState::queued, fmt::format("{}: {}", name_of(verdict.state), verdict.message), r.attempt);
-    table_.put_back(worker, verdict.state, fmt::format("{}; again in {}", verdict.message, duration_text(*delay)), now());
+    table_.put_back(r.worker, verdict.state, fmt::format("{}; again in {}", verdict.message, duration_text(*delay)), now());
     queue_.push(r.job, now() + *delay);
     return true;
   }
 
   void blame(const Running& r, const AttemptVerdict& verdict) {
     const auto [taken_out, jobs] = slots_.failed_at_start(r.device, r.job->id);
-    if (taken_out) {
+    if (taken_out)
       table_.say(fmt::format(
           "{} is taken out: {} jobs in a row failed at their start on it, the last with: {}; they go back "
           "to the queue{}",
           r.device->name, jobs.size(), printable(verdict.message, 400), slots_.any() ? "" : ", and no device is left"));
-    }
-    for (const std::string& id : jobs) {
+    for (const std::string& id : jobs)
       if (const RunState state = book_.state(id); is_failure(state)) put_back(*book_.find(id), state);
-    }
   }
 
   /// A job that had ended in `state` waits again.
@@ -242,30 +261,18 @@ class Supervisor {
 
   void enforce_limits() {
     for (auto& [worker, r] : running_) {
-      switch (r.watch.due(now())) {
-        case AttemptWatch::Due::nothing:
-          break;
-        case AttemptWatch::Due::ask:
-          table_.say(fmt::format("{} {}; it is asked to stop", r.job->id, r.watch.why()));
-          around_.launcher.abort(worker, Abort::ask);
-          break;
-        case AttemptWatch::Due::kill:
-          table_.say(fmt::format("{} does not stop; it is killed", r.job->id));
-          around_.launcher.abort(worker, Abort::kill);
-          break;
-        case AttemptWatch::Due::give_up:
-          give_up(worker, r);
-          break;
+      const AttemptWatch::Due due = r.watch.due(now());
+      const bool kill = due == AttemptWatch::Due::kill;
+      if (kill || due == AttemptWatch::Due::ask) {
+        table_.say(
+            fmt::format("{} {}", r.job->id, kill ? "does not stop; it is killed" : r.watch.why() + "; it is asked to stop"));
+        around_.launcher.abort(worker, kill ? Abort::kill : Abort::ask);
+      } else if (due == AttemptWatch::Due::give_up) {
+        // Killed, and still there: a process in the kernel's hands. Its slot is not given to anybody, its attempt is over.
+        r.given_up = true;
+        ended_.push_back(r);
       }
     }
-  }
-
-  /// Killed, and still there: a process in the kernel's hands. Its slot is not given to anybody, its attempt is over.
-  void give_up(WorkerId worker, Running& r) {
-    r.given_up = true;
-    const AttemptVerdict verdict{RunState::lost, r.watch.why() + "; killed, but its process is still there"};
-    book_.set(r.job->id, verdict.state, verdict.message, r.attempt);
-    settle(worker, r, verdict);
   }
 
   void stop_all(bool kill) {
@@ -278,10 +285,7 @@ class Supervisor {
   /// Before this process ends for an error: what runs stops at the end of its step and saves its state, of which the next
   /// supervisor hears from its run.db. Nothing here touches sweep.db.
   void stop_workers(const std::string& why) {
-    for (bool first = true;; first = false) {
-      for (const WorkerNews& news : news_)  // at first those in whose midst the error came
-        if (news.exit) running_.erase(news.worker);
-      if (live() == 0) return;
+    for (bool first = true; live() > 0; first = false) {
       if (first) table_.say(fmt::format("stopping {} jobs: {}", live(), why));
       const bool kill = around_.interrupts.stage() == Interrupt::kill;
       if (first || kill) stop_all(kill);
@@ -291,7 +295,8 @@ class Supervisor {
         r.given_up = r.given_up || due == AttemptWatch::Due::give_up;
       }
       table_.draw(now());
-      news_ = around_.launcher.wait(std::chrono::milliseconds(200));
+      for (const WorkerNews& news : around_.launcher.wait(std::chrono::milliseconds(200)))
+        if (news.exit) running_.erase(news.worker);
     }
   }
 
@@ -347,11 +352,8 @@ class Supervisor {
   bool bring_back(const std::string& id, const Job* job) {
     const RunState state = book_.state(id);
     if (!applies(Request::What::retry, state)) return false;
-    if (job != nullptr) {
-      put_back(*job, state);
-    } else {
-      book_.set(id, RunState::queued, "");
-    }
+    if (job == nullptr) return book_.set(id, RunState::queued, "");
+    put_back(*job, state);
     return true;
   }
 
@@ -360,9 +362,7 @@ class Supervisor {
   ExitCode summary() {
     table_.finish();
     const std::vector<JobEnd> ends = book_.ends();
-    const bool complete = std::all_of(ends.begin(), ends.end(), [](const JobEnd& end) {
-      return is_result(end.state) || end.state == RunState::cancelled;
-    });
+    const bool complete = is_complete(ends);
     for (const std::string& line : summary_lines(name_, ends)) table_.say(line);
     if (!complete && stage_ != Interrupt::none) return static_cast<ExitCode>(128 + around_.interrupts.signal());
     return complete && !plan_failed_ ? ExitCode::ok : ExitCode::some_failed;
@@ -378,10 +378,11 @@ class Supervisor {
   Slots slots_;
   RetryCounter retries_;
   RequestBox requests_;
+  LockWait lock_wait_;
   JobQueue queue_;
-  std::vector<WorkerNews> news_;  // the last
-  std::set<const Job*> held_;     // by another process
+  std::set<const Job*> held_;  // by another process
   std::map<WorkerId, Running> running_;
+  std::vector<Running> ended_;                                  // and not yet recorded as such
   std::size_t room_ = std::numeric_limits<std::size_t>::max();  // workers at a time, once the machine has said no
   double next_requests_ = 0;
   Interrupt stage_ = Interrupt::none;

@@ -21,6 +21,8 @@ TakenIn take_in_runs(const std::filesystem::path& folder) {
     try {
       taken.rows += store.ingest(database);
       ++taken.runs;
+    } catch (const SweepStoreError&) {
+      throw;
     } catch (const DatabaseError& e) {
       taken.refused.emplace_back(e.what());
     }

@@ -46,6 +46,7 @@ struct Cost {
 std::vector<Cost> costs_of(const std::vector<Job>& jobs, const States& states, const Measurements& measurements,
                            const Device& device) {
   std::vector<Cost> costs;
+  ModelSizes sizes;
   std::set<std::string_view> seen;
   std::map<std::pair<std::string_view, std::string_view>, std::size_t> index;
   for (const Job& job : jobs) {
@@ -54,7 +55,7 @@ std::vector<Cost> costs_of(const std::vector<Job>& jobs, const States& states, c
     if (fresh) {
       const std::string kind = device.visible.empty() ? "cpu" : "cuda:0";
       Cost& cost = costs.emplace_back();
-      cost.model = job.model, cost.stack = job.stack, cost.memory = estimate_memory(job.config);
+      cost.model = job.model, cost.stack = job.stack, cost.memory = estimate_memory(job.config, sizes);
       cost.measured = measurements.memory(job.config, kind);
       cost.speed = measurements.speed(job.config, kind, device.threads);
       if (cost.speed) cost.seconds = estimate_seconds(job.config, *cost.speed);
