@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "core/document.h"
 #include "core/error.h"
 #include "core/safetensors.h"
 #include "optimizers/optimizer.h"
@@ -255,7 +256,9 @@ std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_
   base.id = sidecar_path.stem().string();
   std::vector<ReplayResult> results;
   try {
-    const json sidecar = json::parse(read_text(sidecar_path));
+    const auto document = document_of(read_text(sidecar_path));
+    if (!document) throw DataError(sidecar_path.string(), "is no JSON, or nested more than 64 deep");
+    const json& sidecar = *document;
     check_sidecar(sidecar);
     base.rule = sidecar.at("rule").get<std::string>();
     json given = sidecar.at("options");

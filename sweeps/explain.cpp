@@ -7,6 +7,7 @@
 #include <set>
 #include <tuple>
 
+#include "core/document.h"
 #include "core/error.h"
 #include "core/run_store.h"
 
@@ -73,12 +74,13 @@ RecordedConfigs read_configs(const std::filesystem::path& folder) {
   try {
     const auto db = open_read_only(file);
     SQLite::Statement query(*db, "SELECT job, config FROM runs");
-    while (query.executeStep())
-      configs.emplace(query.getColumn(0).getString(), nlohmann::json::parse(query.getColumn(1).getString()));
+    while (query.executeStep()) {
+      auto config = document_of(query.getColumn(1).getString());
+      if (!config) throw DatabaseError(file.string(), "a config in `runs` is no JSON, or nested more than 64 deep");
+      configs.emplace(query.getColumn(0).getString(), *std::move(config));
+    }
   } catch (const SQLite::Exception& e) {
     throw DatabaseError(file.string(), e.what());
-  } catch (const nlohmann::json::exception& e) {
-    throw DatabaseError(file.string(), fmt::format("a config in `runs` is not JSON: {}", e.what()));
   }
   return configs;
 }

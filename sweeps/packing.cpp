@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "core/atomic_file.h"
 #include "core/database.h"
+#include "core/document.h"
 #include "core/error.h"
 #include "core/median.h"
 #include "core/scratch_folder.h"
@@ -169,8 +171,11 @@ std::optional<MachinePackings> read_packings(const fs::path& file) {
     if (std::error_code error; !fs::exists(file, error) && !error) return std::nullopt;
     refuse(file, "cannot be read");
   }
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  const auto document = document_of(text);
+  if (!document) refuse(file, "is no JSON, or nested more than 64 deep");
   try {
-    const nlohmann::json root = nlohmann::json::parse(in);
+    const nlohmann::json& root = *document;
     MachinePackings result{.cpu = root.at("cpu").get<std::string>(),
                            .cores = static_cast<int>(count_at(root, "cores", kMostCores))};
     for (const nlohmann::json& entry : root.at("models")) {

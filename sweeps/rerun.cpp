@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "core/database.h"
+#include "core/document.h"
 #include "core/error.h"
 #include "core/run_store.h"
 #include "core/scratch_folder.h"
@@ -32,8 +33,7 @@ RecordedAttempt newest_recorded(SQLite::Database& db, const fs::path& file) {
 /// What decides the last bits of a loss, in words, by name.
 std::map<std::string, std::string> circumstances(const RecordedAttempt& attempt) {
   std::map<std::string, std::string> result = {{"device", attempt.device}, {"threads", fmt::format("{}", attempt.threads)}};
-  const auto environment = nlohmann::json::parse(attempt.environment, nullptr, /*allow_exceptions=*/false);
-  if (!environment.is_object()) return result;
+  const nlohmann::json environment = object_of(attempt.environment);
   for (const char* key : {"equisweep", "commit", "modified", "libtorch", "compiler", "cpu", "cuda", "os"})
     if (const auto found = environment.find(key); found != environment.end())
       result[key] = found->is_string() ? found->get<std::string>() : found->dump();

@@ -5,15 +5,27 @@
 
 #include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <vector>
 
+#include "core/document.h"
 #include "core/error.h"
 #include "core/run_store.h"
 
 namespace equisweep {
 namespace fs = std::filesystem;
+
+namespace {
+
+/// The document in a column of sweep.db.
+nlohmann::json document_in(const SQLite::Column& column, const fs::path& file) {
+  if (auto document = document_of(column.getString())) return *std::move(document);
+  throw DatabaseError(file.string(), "holds a config that is no JSON, or nested more than 64 deep; it is damaged");
+}
+
+}  // namespace
 
 fs::path find_sweep(const fs::path& results, const std::string& sweep) {
   for (const fs::path& folder : {results / sweep, fs::path(sweep)})
@@ -68,12 +80,11 @@ nlohmann::json read_job_config(const fs::path& run_folder) {
   const fs::path file = run_folder / "config.yaml";
   std::ifstream in(file);
   if (!in) throw DataError(file.string(), "cannot be read; a run folder holds the config that `equisweep run` wrote");
-  try {
-    return nlohmann::json::parse(in);
-  } catch (const nlohmann::json::exception& e) {  // no JSON, or a number that no double holds
-    throw DataError(file.string(), fmt::format("is not the config of a job ({}); delete the folder and run the sweep again",
-                                               printable(e.what())));
-  }
+  const std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (auto config = document_of(text)) return *std::move(config);
+  throw DataError(file.string(),
+                  "is not the config of a job: no JSON, or nested more than 64 deep; delete the folder and "
+                  "run the sweep again");
 }
 
 std::map<std::string, JobResult> recorded_results(const fs::path& folder) {
@@ -100,19 +111,15 @@ std::vector<Job> recorded_jobs(const fs::path& folder) {
   SQLite::Statement query(*db,
                           "SELECT c.job, r.config, c.model, c.stack, c.baseline, c.lr_scale, c.seed, c.axes FROM cells c "
                           "JOIN runs r ON r.job = c.job WHERE c.retired = 0 ORDER BY c.cell");
-  try {
-    while (query.executeStep())
-      jobs.push_back({.id = query.getColumn(0).getString(),
-                      .config = nlohmann::json::parse(query.getColumn(1).getString()),
-                      .model = query.getColumn(2).getString(),
-                      .stack = query.getColumn(3).getString(),
-                      .baseline = query.getColumn(4).getInt() != 0,
-                      .lr_scale = query.getColumn(5).getDouble(),
-                      .seed = query.getColumn(6).getInt64(),
-                      .axes = nlohmann::json::parse(query.getColumn(7).getString())});
-  } catch (const nlohmann::json::exception&) {
-    throw DatabaseError((folder / "sweep.db").string(), "holds a config that is not JSON; it is damaged");
-  }
+  while (query.executeStep())
+    jobs.push_back({.id = query.getColumn(0).getString(),
+                    .config = document_in(query.getColumn(1), folder / "sweep.db"),
+                    .model = query.getColumn(2).getString(),
+                    .stack = query.getColumn(3).getString(),
+                    .baseline = query.getColumn(4).getInt() != 0,
+                    .lr_scale = query.getColumn(5).getDouble(),
+                    .seed = query.getColumn(6).getInt64(),
+                    .axes = document_in(query.getColumn(7), folder / "sweep.db")});
   return jobs;
 }
 

@@ -14,6 +14,7 @@
 #include "core/data/sha256.h"
 #include "core/data/shard.h"
 #include "core/data/synthetic.h"
+#include "core/document.h"
 #include "core/error.h"
 
 namespace equisweep {
@@ -140,7 +141,7 @@ Findings examine(const ShardSequence& train, const ShardSequence& val, const Sha
   const fs::path note = cache / "checked" / (sha256(key_text).substr(0, 32) + ".json");
   try {
     if (fs::exists(note)) {
-      const nlohmann::json known = nlohmann::json::parse(read_text_file(note, 1 << 24));
+      const nlohmann::json known = object_of(read_text_file(note, 1 << 24));
       if (known.at("key") == key_text)
         return {known.at("unigram_entropy").get<double>(), known.at("digest").get<std::string>()};
     }
@@ -242,7 +243,7 @@ std::string to_json(const CorpusInfo& info) {
 
 CorpusInfo corpus_info_from_json(std::string_view text) {
   try {
-    const nlohmann::json object = nlohmann::json::parse(text);
+    const nlohmann::json object = object_of(text);
     CorpusInfo info;
     info.name = object.at("name").get<std::string>();
     info.path = object.at("path").get<std::string>();

@@ -199,6 +199,8 @@ TEST(Corpus, InfoSurvivesJson) {
       to_json(info),
       R"({"digest":"abc","entropy_rate":2.5,"name":"kjv","path":"/a \"b\"/c","train_tokens":1,"unigram_entropy":0.1,"val_tokens":2,"vocabulary":512})");
   for (const char* bad : {"", "[]", "{}", "{\"name\": 3}"}) EXPECT_THROW(corpus_info_from_json(bad), Error) << bad;
+  const std::string deep = ", \"more\": " + std::string(200'000, '[') + std::string(200'000, ']') + "}";
+  EXPECT_THROW(corpus_info_from_json(text.substr(0, text.size() - 1) + deep), Error);
 }
 
 // Four processes ask at once; one prepares, all get the same corpus.

@@ -158,6 +158,10 @@ TEST(Replay, FailsWithAReasonWhereACaseCannotBeReplayed) {
   EXPECT_THAT(problem([](json& s) { s["layout"] = "matrxi"; }), ::testing::HasSubstr("did you mean 'matrix'"));
   EXPECT_THAT(problem([](json& s) { s["options"]["polar"]["tiny"] = 1e-7; }), ::testing::HasSubstr("absolute 'tiny' 1e-07"));
   EXPECT_THAT(problem([](json& s) { s.erase("options"); }), ::testing::HasSubstr("options"));
+  EXPECT_THAT(problem([](json& s) {
+                for (int i = 0; i < 64; ++i) s["options"]["deep"] = json::array({s["options"]["deep"]});
+              }),
+              ::testing::HasSubstr("nested more than 64 deep"));
   EXPECT_THAT(usage_error([] { verify_recordings(kGolden / "nowhere"); }), ::testing::HasSubstr("no folder"));
 }
 

@@ -196,6 +196,15 @@ TEST_F(Overview, ExplainSaysWhatChangedAndWhatStays) {
   EXPECT_EQ(explanations[3].other, changed.job);
 }
 
+TEST_F(Overview, ExplainRefusesAConfigThatIsNestedWithoutEnd) {
+  const CellRow cell = cell_of("adamw", 0.1, 0);
+  plan({cell});
+  for (const std::string& text : {std::string("{"), std::string(200'000, '[') + std::string(200'000, ']')}) {
+    SQLite::Database(folder() / "sweep.db", SQLite::OPEN_READWRITE).exec("UPDATE runs SET config = '" + text + "'");
+    EXPECT_THAT([&] { read_configs(folder()); }, ::testing::ThrowsMessage<DatabaseError>(HasSubstr("nested")));
+  }
+}
+
 TEST_F(Overview, ExplainOfARunningJobDependsOnWhetherAnybodyRunsIt) {
   const CellRow a = cell_of("adamw", 0.1, 0);
   plan({a});

@@ -156,6 +156,9 @@ TEST(Packing, AFileThatSaysSomethingElseIsRefusedByName) {
     EXPECT_THAT([&] { read_packings(file); }, ThrowsMessage<Error>(HasSubstr("packing.json"))) << text;
     EXPECT_THAT([&] { read_packings(file); }, ThrowsMessage<Error>(HasSubstr("doctor --tune"))) << text;
   }
+  std::ofstream(file, std::ios::trunc) << R"({"cpu": "c", "cores": 2, "models": [], "more": )" << std::string(65, '[')
+                                       << std::string(65, ']') << "}";
+  EXPECT_THAT([&] { read_packings(file); }, ThrowsMessage<Error>(HasSubstr("nested more than 64 deep")));
 }
 
 }  // namespace test_packing

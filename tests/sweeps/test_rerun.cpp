@@ -1,6 +1,7 @@
 // When two trainings of one job count as the same.
 #include "sweeps/rerun.h"
 
+#include <SQLiteCpp/SQLiteCpp.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -108,6 +109,15 @@ TEST_F(Rerun, WithALimitTheStepsUpToThereCount) {
   const RerunResult diverged = compare({}, {.steps = 3, .end = RunState::diverged, .last_eval = 2}, 4);
   EXPECT_EQ(first(diverged), "training loss 4: 0.25 none");
   EXPECT_EQ(diverged.end, "diverged");
+}
+
+// What walks a document recurses: brackets without end in a database that came from elsewhere ended the process.
+TEST_F(Rerun, AnEnvironmentNestedWithoutEndIsNone) {
+  const TempFolder folder(memory_root());
+  for (const char* name : {"recorded.db", "again.db"}) write_training(folder / name, {});
+  SQLite::Database(folder / "recorded.db", SQLite::OPEN_READWRITE)
+      .exec("UPDATE attempts SET environment = '{\"os\": " + std::string(200'000, '[') + std::string(200'000, ']') + "}'");
+  EXPECT_TRUE(compare_runs(folder / "recorded.db", folder / "again.db", 0).same());
 }
 
 TEST_F(Rerun, NothingInCommonIsAnError) {
