@@ -78,13 +78,19 @@ nlohmann::json complete_entry(const nlohmann::json& given) {
   if (entry.value("centered", false) && entry.at("view").get<std::string>() == name_of(ViewKind::col))
     refuse("centered has no place beside view col, whose rows are features",
            "a view whose rows are tokens or experts, as natural");
-  const double lr = entry.at("lr"), decay = entry.at("weight_decay");
-  if (const double retained = make_rule(entry)->retained(lr, decay); retained < 0) {  // make_rule() refuses combinations
-    const std::string with = entry.value("constrained", false) ? "constrained" : fmt::format("weight_decay {}", decay);
-    refuse(fmt::format("lr {} with {} keeps {} of the old weight and so turns its sign", lr, with, retained),
-           "lr * weight_decay <= 1; lr <= 1 with constrained");
-  }
+  check_rate(entry);
   return entry;
+}
+
+void check_rate(const nlohmann::json& entry) {
+  const double lr = entry.at("lr"), decay = entry.at("weight_decay");
+  const double retained = make_rule(entry)->retained(lr, decay);  // make_rule() refuses combinations
+  if (retained >= 0) return;
+  const std::string with = entry.value("constrained", false) ? "constrained" : fmt::format("weight_decay {}", decay);
+  throw UsageError({Problem{{},
+                            fmt::format("rule {}: lr {} with {} keeps {} of the old weight and so turns its sign",
+                                        entry.at("rule").get<std::string>(), lr, with, retained),
+                            "lr * weight_decay <= 1; lr <= 1 with constrained"}});
 }
 
 double roundoff_inside(const nlohmann::json& entry) {

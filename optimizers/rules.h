@@ -44,8 +44,12 @@ const RuleInfo& find_rule(std::string_view name);
 /// "lr": 0.02}. Throws UsageError listing every unknown or wrong option. The result is part of a job's identity.
 nlohmann::json complete_entry(const nlohmann::json& given);
 
-/// Unit roundoff of a cast inside the rule of a complete entry that is narrower than its state: that of bf16 or fp32 products;
-/// 0 where there is none.
+/// Throws UsageError where a step with the lr of a complete entry would keep a negative share of the old weight.
+/// complete_entry() has checked it for the lr that was given; whoever multiplies that asks again.
+void check_rate(const nlohmann::json& entry);
+
+/// Unit roundoff of a cast inside the rule of a complete entry that is narrower than its state: that of bf16 or fp32
+/// products; 0 where there is none.
 double roundoff_inside(const nlohmann::json& entry);
 
 /// The rule of a complete entry.

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
-#include <cmath>
 #include <numeric>
 
 #include "core/error.h"
@@ -16,27 +14,6 @@ namespace equisweep {
 using nlohmann::json;
 
 namespace {
-
-/// lr * scale with 15 significant digits: 0.1 * 3 is the 0.3 that somebody else writes, so the same config has the same id.
-double scaled_rate(double lr, double scale) {
-  if (scale == 1) return lr;
-  const std::string text = fmt::format("{:.15g}", lr * scale);
-  double value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
-void scale_rates(const StackSpec& spec, json& stack, double scale) {
-  for (auto& [name, entry] : stack.items()) {
-    json& rate = entry.at("lr");
-    const double given = rate.get<double>(), lr = scaled_rate(given, scale);
-    if (!std::isfinite(lr) || (lr == 0) != (given == 0))
-      throw UsageError({Problem{
-          spec.where, fmt::format("stacks.{}.{}: lr {} times lr_scale {} is out of range", spec.name, name, given, scale),
-          "a positive, finite learning rate", ""}});
-    rate = lr;
-  }
-}
 
 template <typename T>
 std::vector<std::size_t> numbers_of(const std::vector<T>& some, const std::vector<T>& all) {

@@ -33,7 +33,7 @@ class Expander {
   std::vector<Point> points();
 
   /// The cell of a point whose lr_scale and own learning rates (the axes that end in ".lr") are those given. Throws
-  /// UsageError where a learning rate leaves the range of a double.
+  /// UsageError where a learning rate leaves the range of a double, or is too high for the weight decay beside it.
   Cell cell(const Point& point, double lr_scale, const nlohmann::json& axes);
 
   const AxisValues& values() const { return values_; }

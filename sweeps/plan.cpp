@@ -95,13 +95,19 @@ void tune_pair(TunedPair& pair, Expander& expander, const TuneSpec& tune, const 
     std::vector<Trial> beyond = trials_beyond(t.trials, *t.winner);
     t.at_edge = !beyond.empty();
     if (!t.at_edge || t.rounds == tune.extend) return;
-    ++t.rounds;
     const Expander::Point near = pair.points[*t.winner];
+    const std::size_t before = t.trials.size();
     for (Trial& trial : beyond) {
-      pair.cells.push_back(expander.cell(near, trial.lr_scale, trial.axes));
+      try {
+        pair.cells.push_back(expander.cell(near, trial.lr_scale, trial.axes));
+      } catch (const UsageError&) {  // a rate that its rule refuses: the grid does not grow past it
+        continue;
+      }
       pair.points.push_back(near);
       t.trials.push_back(std::move(trial));
     }
+    if (t.trials.size() == before) return;
+    ++t.rounds;
   }
 }
 

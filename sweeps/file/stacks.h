@@ -44,6 +44,10 @@ std::int64_t count_variants(const StackEntry& entry, std::int64_t limit);
 /// combination is refused, or an option has no value for the architecture.
 std::vector<EntryVariant> expand_entry(const StackSpec& stack, const StackEntry& entry, const std::string& architecture);
 
+/// Multiplies the lr of each of the complete `entries` of `stack` by `scale`. Throws UsageError with the place of the entry
+/// where the product leaves the range of a double, or is one that the rule refuses (check_rate() of optimizers/rules.h).
+void scale_rates(const StackSpec& stack, nlohmann::json& entries, double scale);
+
 /// Checks the options of all stacks, and those that run against the models of the sweep: roles that nobody claims, entries
 /// that no model uses (unless they come from a named stack), matrix rules for vectors, centred rules on tied embeddings.
 void check_stacks(const std::vector<StackSpec>& stacks, std::span<const std::string> running,

@@ -186,6 +186,30 @@ TEST(Plan, LearningRatesThatLeaveTheRangeOfADoubleAreRefused) {
   }
 }
 
+// A step that keeps a negative share of the old weight is refused for the rate that is used, not for the one that is
+// written.
+TEST(Plan, LearningRatesThatTurnTheSignOfAWeightAreRefused) {
+  const auto errors = [](const std::vector<std::string>& sets) -> std::string {
+    try {
+      make_plan(read_sweep(kSmallSweep, "f", sets));
+    } catch (const UsageError& e) {
+      return e.what();
+    }
+    return "";
+  };
+  EXPECT_EQ(errors({"stacks.muon.matrix.weight_decay=25"}), "");  // 2 * 0.02 * 25 = 1
+  EXPECT_EQ(errors({"stacks.muon.matrix.weight_decay=40"}),
+            "f:10:13: stacks.muon.matrix: lr 0.02 times lr_scale 2: rule muon: lr 0.04 with weight_decay 40 keeps "
+            "-0.6000000000000001 of the old weight and so turns its sign; allowed: lr * weight_decay <= 1; lr <= 1 with "
+            "constrained");
+  EXPECT_EQ(errors({"stacks.muon.matrix.weight_decay=40", "exclude=[{stack: muon, lr_scale: 2}]"}), "");
+  const std::vector<std::string> scion = {"stacks.muon.matrix={rule: scion, constrained: true, lr: 0.6}"};
+  EXPECT_THAT(errors(scion), ::testing::HasSubstr("lr 0.6 times lr_scale 2: rule scion: lr 1.2 with constrained keeps"));
+  EXPECT_THAT(errors({"stacks.muon.default.weight_decay=200", "stacks.muon.matrix.weight_decay=40"}),
+              ::testing::AllOf(::testing::HasSubstr("f:9:14: stacks.muon.default"),
+                               ::testing::HasSubstr("f:10:13: stacks.muon.matrix")));
+}
+
 TEST(Plan, SaysWhatAChangedFileDoesToItsJobs) {
   const std::vector<Job> before = jobs_of(kSmallSweep);
   EXPECT_TRUE(plan_changes(before, jobs_of(changed("name: small", "name: large"))).empty());

@@ -219,6 +219,21 @@ TEST(TuneExtend, GrowsAlongTheRatesOnly) {
   EXPECT_THAT(of_phase(plan.jobs, "confirm"), ElementsAre("adamw x1 s10", "muon x1 s10 0.95"));
 }
 
+// Four times 0.02 times a weight decay of 20 would turn the sign of a weight: a grid does not grow that far.
+TEST(TuneExtend, DoesNotGrowPastARateThatItsRuleRefuses) {
+  const SweepSpec spec = tuned("confirm_seeds: [10], extend: 3", "[0.5, 1]",
+                               {"stacks.muon.matrix.weight_decay=20", "stacks.muon.matrix.lr=0.02"});
+  const Loss falling = [](const Job& job) { return 5 - job.lr_scale; };
+  const SweepPlan plan = make_plan(spec, run_all(spec, falling));
+  const Tuning &adamw = plan.tunings.at(0), &muon = plan.tunings.at(1);
+  EXPECT_EQ(adamw.trials.back().lr_scale, 8);
+  EXPECT_EQ(adamw.rounds, 3);
+  EXPECT_EQ(muon.trials.back().lr_scale, 2);
+  EXPECT_EQ(muon.rounds, 1);
+  EXPECT_TRUE(muon.at_edge);
+  EXPECT_THAT(of_phase(plan.jobs, "confirm"), ElementsAre("adamw x8 s10", "muon x2 s10"));
+}
+
 TEST(TuneExtend, AtACornerGrowsAlongBothRates) {
   const SweepSpec spec = tuned("confirm_seeds: [10], extend: 1", "[1, 2]", {"stacks.muon.matrix.lr=[0.01, 0.02]"});
   const Loss loss = [](const Job& job) { return 5 - job.lr_scale - job.axes.value("matrix.lr", 0.0); };
