@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <SQLiteCpp/SQLiteCpp.h>
-#include <c10/util/Logging.h>
 #include <fmt/format.h>
 #include <malloc.h>
 #include <sys/resource.h>
@@ -16,7 +15,6 @@
 #include <fstream>
 #include <new>
 #include <nlohmann/json.hpp>
-#include <string_view>
 #include <thread>
 
 #include "core/checkpoint.h"
@@ -28,6 +26,7 @@
 #include "core/run_store.h"
 #include "sweeps/initial_weights.h"
 #include "sweeps/job.h"
+#include "sweeps/last_words.h"
 #include "sweeps/provenance.h"
 #include "sweeps/sweep_folder.h"
 #include "sweeps/trainer.h"
@@ -137,14 +136,6 @@ Recorded recorded_in(const std::filesystem::path& run_db) {
   });
 }
 
-/// Memory that could not be had: LibTorch's allocator of the CPU throws its general error.
-bool is_out_of_memory(const std::exception& error) {
-  return dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
-         dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-         (dynamic_cast<const c10::Error*>(&error) != nullptr &&
-          std::string_view(error.what()).find("DefaultCPUAllocator") != std::string_view::npos);
-}
-
 std::string environment_in_words(const nlohmann::json& provenance, const std::string& device, int threads) {
   return fmt::format("{}, {} threads, equisweep {}, LibTorch {}", device, threads,
                      provenance.at("commit").get<std::string>(), provenance.at("libtorch").get<std::string>());
@@ -227,7 +218,6 @@ Outcome train_job(const WorkerOptions& options, const nlohmann::json& config, Ru
 ExitCode run_worker(const WorkerOptions& options) {
   install_signal_handlers();
   keep_freed_memory();
-  FLAGS_caffe2_use_fatal_for_enforce = false;  // memory that cannot be had is an error of this job, no reason to abort
   const int threads = options.threads > 0 ? options.threads : static_cast<int>(std::thread::hardware_concurrency());
   at::set_num_threads(threads);
   flush_denormal_numbers();

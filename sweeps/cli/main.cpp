@@ -46,6 +46,7 @@ int parse_and_act(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  throw_when_out_of_memory();
   try {
     return parse_and_act(argc, argv);
   } catch (const std::exception& error) {
