@@ -114,6 +114,24 @@ TEST_F(ReportChoice, WhereNoPointIsCompleteTheChosenOneSaysSo) {
   EXPECT_THAT(text_, HasSubstr("No claim about new: at its chosen point 1 of 3 runs ended without a result"));
 }
 
+TEST_F(ReportChoice, WhereEachStackHasOnePointNoneWasChosen) {
+  FixtureSweep single;
+  add(single, "base", 1, 4);
+  add(single, "new", 1, 3.8);
+  const auto words = [&](const FixtureSweep& sweep) {
+    const Table table = table_of(content_of(main_table_section, database(sweep)));
+    const auto title = std::ranges::find(table.columns, "chosen_point", &Column::csv_name)->title;
+    return fmt::format("{} {} {}", title, table.caption, table.notes.at(0));
+  };
+  EXPECT_THAT(words(single), AllOf(HasSubstr("each stack has run at one learning rate alone, so none was chosen."),
+                                   Not(HasSubstr("lowest")), Not(HasSubstr("Chosen")), Not(HasSubstr("chosen point"))));
+  EXPECT_THAT(words(grid()), AllOf(HasSubstr("at the learning rate with the lowest mean."), HasSubstr("Chosen"),
+                                   Not(HasSubstr("one learning rate"))));
+  add(single, "new", 2, 3.9);  // one stack with a choice is enough
+  EXPECT_THAT(words(single), HasSubstr("at the learning rate with the lowest mean."));
+  EXPECT_THAT(words(tuned()), HasSubstr("at the learning rate with the lowest mean."));
+}
+
 TEST_F(ReportChoice, APointOnFewerSeedsIsNotChosen) {
   FixtureSweep sweep = grid();
   sweep.runs.push_back(run("new", 8, 0, 3.0));

@@ -11,11 +11,13 @@ namespace equisweep {
 Content main_table_section(const SectionInput& input) {
   const ReportData& data = input.data;
   const std::string interval = (data.intervals.bootstrap() ? "and " : "± ") + interval_name(data.intervals);
+  const bool chosen = data.tuned || data.chose();
   Table table{
       .id = "main",
       .caption = "Final validation loss in nats per token: mean " + interval +
-                 " over seeds at the learning rate with the lowest mean. The best mean of each model is bold, and so "
-                 "is every mean inside its interval.",
+                 (chosen ? " over seeds at the learning rate with the lowest mean."
+                         : " over seeds; each stack has run at one learning rate alone, so none was chosen.") +
+                 " The best mean of each model is bold, and so is every mean inside its interval.",
       .columns = {{.title = "Model", .csv_name = "model"},
                   {.title = "Stack", .csv_name = "stack"},
                   {.title = "Validation loss", .numeric = true, .csv_name = "val_loss_nats"},
@@ -26,14 +28,15 @@ Content main_table_section(const SectionInput& input) {
                   {.title = "n", .numeric = true, .csv_name = "n"},
                   {.title = "Diverged", .numeric = true, .csv_name = "diverged_or_failed"},
                   {.title = "Runs", .csv_name = "runs", .hidden = true},
-                  {.title = "Chosen", .csv_name = "chosen_point"},
+                  {.title = chosen ? "Chosen" : "Point", .csv_name = "chosen_point"},
                   {.title = "Learning rates", .csv_name = "learning_rates", .prose = true},
                   {.title = "Parameters", .numeric = true, .csv_name = "parameters", .hidden = true}},
       .rows = {},
       .notes = {data.tuned ? "Runs on fresh seeds that confirm the chosen point, and no others. Diverged: how many of them "
                              "diverged or failed. n: seeds with a finite loss."
-                           : "Diverged: runs of the stack, over all its learning rates, that diverged or failed. n: "
-                             "seeds with a finite loss at the chosen point."}};
+                : chosen   ? "Diverged: runs of the stack, over all its learning rates, that diverged or failed. n: "
+                             "seeds with a finite loss at the chosen point."
+                           : "Diverged: runs of the stack that diverged or failed. n: seeds with a finite loss."}};
   for (std::size_t model = 0; model < data.models.size(); ++model) {
     const Arm* best = nullptr;
     for (const Arm& arm : data.arms) {
