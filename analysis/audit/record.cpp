@@ -130,6 +130,14 @@ Verdict verdict_from(const std::string& name) {
   throw SQLite::Exception("'" + name + "' is no verdict of an audit");
 }
 
+/// The columns verdict, error, floor and ratio, of which `first` is the number of the first.
+void read_verdict(SQLite::Statement& query, int first, Cell& cell) {
+  cell.verdict = verdict_from(query.getColumn(first).getString());
+  cell.error = real_in(query.getColumn(first + 1));
+  cell.floor = real_in(query.getColumn(first + 2));
+  cell.ratio = real_in(query.getColumn(first + 3));
+}
+
 /// The newest audit with rows in some table.
 struct Head {
   std::int64_t audit = 0;
@@ -138,9 +146,9 @@ struct Head {
 };
 
 std::optional<Head> newest_with(SQLite::Database& db, const char* table) {
-  SQLite::Statement query(db, fmt::format("SELECT audit, seed, elements, program, passed FROM "
-                                          "audits WHERE audit = (SELECT max(audit) FROM {})",
-                                          table));
+  SQLite::Statement query(
+      db, fmt::format("SELECT audit, seed, elements, program, passed FROM audits WHERE audit = (SELECT max(audit) FROM {})",
+                      table));
   if (!query.executeStep()) return std::nullopt;
   Head head;
   AuditReport& report = head.report;
@@ -155,11 +163,10 @@ std::optional<Head> newest_with(SQLite::Database& db, const char* table) {
 
 AuditReport read_rules(SQLite::Database& db, Head head) {
   AuditReport& report = head.report;
-  SQLite::Statement cells(db, fmt::format("SELECT subject, precision, view, action, claimed, "
-                                          "verdict, error, floor, ratio, elements, samples, "
-                                          "decided, worst, note, {} FROM audit_cells WHERE audit = "
-                                          "? ORDER BY subject, precision, view, action",
-                                          column_or_null(db, "audit_cells", "failed")));
+  SQLite::Statement cells(
+      db, fmt::format("SELECT subject, precision, view, action, claimed, verdict, error, floor, ratio, elements, samples, "
+                      "decided, worst, note, {} FROM audit_cells WHERE audit = ? ORDER BY subject, precision, view, action",
+                      column_or_null(db, "audit_cells", "failed")));
   cells.bind(1, head.audit);
   while (cells.executeStep()) {
     Finding& f = report.findings.emplace_back();
@@ -168,10 +175,7 @@ AuditReport read_rules(SQLite::Database& db, Head head) {
     f.view = cells.getColumn(2).getString();
     f.column = cells.getColumn(3).getString();
     f.claimed = cells.getColumn(4).getInt() == 1;
-    f.cell.verdict = verdict_from(cells.getColumn(5).getString());
-    f.cell.error = real_in(cells.getColumn(6));
-    f.cell.floor = real_in(cells.getColumn(7));
-    f.cell.ratio = real_in(cells.getColumn(8));
+    read_verdict(cells, 5, f.cell);
     f.cell.elements = cells.getColumn(9).getInt64();
     f.cell.samples = cells.getColumn(10).getInt64();
     f.cell.decided = cells.getColumn(11).getInt64();
@@ -192,10 +196,7 @@ AuditReport read_rules(SQLite::Database& db, Head head) {
     c.precision = controls.getColumn(1).getString();
     c.must_hold = controls.getColumn(2).getInt() == 1;
     c.as_it_must = controls.getColumn(3).getInt() == 1;
-    c.cell.verdict = verdict_from(controls.getColumn(4).getString());
-    c.cell.error = real_in(controls.getColumn(5));
-    c.cell.floor = real_in(controls.getColumn(6));
-    c.cell.ratio = real_in(controls.getColumn(7));
+    read_verdict(controls, 4, c.cell);
     c.cell.least_error = real_in(controls.getColumn(8));
     c.cell.worst = controls.getColumn(9).getString();
   }
@@ -204,11 +205,10 @@ AuditReport read_rules(SQLite::Database& db, Head head) {
 
 AuditReport read_models(SQLite::Database& db, Head head) {
   AuditReport& report = head.report;
-  SQLite::Statement cells(db, fmt::format("SELECT architecture, subject, action, claimed, "
-                                          "must_fail, loss_change, error, verdict, floor, "
-                                          "ratio, worst, failed, {} FROM audit_models WHERE audit "
-                                          "= ? ORDER BY architecture, subject, action",
-                                          column_or_null(db, "audit_models", "elements")));
+  SQLite::Statement cells(
+      db, fmt::format("SELECT architecture, subject, action, claimed, must_fail, loss_change, error, verdict, floor, ratio, "
+                      "worst, failed, {} FROM audit_models WHERE audit = ? ORDER BY architecture, subject, action",
+                      column_or_null(db, "audit_models", "elements")));
   cells.bind(1, head.audit);
   while (cells.executeStep()) {
     ModelFinding& f = report.models.findings.emplace_back();
@@ -227,8 +227,8 @@ AuditReport read_models(SQLite::Database& db, Head head) {
     f.cell.elements = cells.getColumn(12).getInt64();  // 0: an older program did not say
   }
   SQLite::Statement breaks(db,
-                           "SELECT architecture, action, condition, in_training, change, as_it_must FROM audit_breaks "
-                           "WHERE audit = ? ORDER BY architecture, action, condition");
+                           "SELECT architecture, action, condition, in_training, change, as_it_must FROM audit_breaks WHERE "
+                           "audit = ? ORDER BY architecture, action, condition");
   breaks.bind(1, head.audit);
   while (breaks.executeStep()) {
     ModelBreak& b = report.models.breaks.emplace_back();
@@ -323,29 +323,22 @@ void write_database(const AuditReport& report, const std::filesystem::path& file
   in_database(file, [&] {
     WriteTransaction transaction(*db, Durability::power_loss);
     make_tables(*db);
-    insert(*db,
-           "INSERT INTO audits (made_at, program, seed, elements, passed) "
-           "VALUES (?, ?, ?, ?, ?)",
-           utc_now(), report.program, std::to_string(report.seed), report.elements, report.passed() ? 1 : 0);
+    insert(*db, "INSERT INTO audits (made_at, program, seed, elements, passed) VALUES (?, ?, ?, ?, ?)", utc_now(),
+           report.program, std::to_string(report.seed), report.elements, report.passed() ? 1 : 0);
     const std::int64_t audit = db->getLastInsertRowid();
     for (const Finding& f : report.findings)
-      insert(*db,
-             "INSERT INTO audit_cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-             "?, ?, ?, ?, ?)",
-             audit, f.subject, f.precision, f.view, f.column, f.claimed ? 1 : 0, std::string(name_of(f.cell.verdict)),
-             f.cell.error, f.cell.floor, f.cell.ratio, f.cell.elements, f.cell.samples, f.cell.decided, f.cell.worst, f.note,
+      insert(*db, "INSERT INTO audit_cells VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, f.subject,
+             f.precision, f.view, f.column, f.claimed ? 1 : 0, std::string(name_of(f.cell.verdict)), f.cell.error,
+             f.cell.floor, f.cell.ratio, f.cell.elements, f.cell.samples, f.cell.decided, f.cell.worst, f.note,
              f.failed() ? 1 : 0);
     for (const Control& c : report.controls)
       insert(*db, "INSERT INTO audit_controls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, c.name, c.precision,
              c.must_hold ? 1 : 0, c.as_it_must ? 1 : 0, std::string(name_of(c.cell.verdict)), c.cell.error, c.cell.floor,
              c.cell.ratio, c.cell.least_error, c.cell.worst);
     for (const ModelFinding& f : report.models.findings)
-      insert(*db,
-             "INSERT INTO audit_models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, "
-             "?, ?, ?, ?)",
-             audit, f.architecture, f.subject, f.action, f.claimed ? 1 : 0, f.must_fail ? 1 : 0, f.failed() ? 1 : 0,
-             f.loss_change, f.error, std::string(name_of(f.cell.verdict)), f.cell.floor, f.cell.ratio, f.cell.worst,
-             f.cell.elements);
+      insert(*db, "INSERT INTO audit_models VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", audit, f.architecture,
+             f.subject, f.action, f.claimed ? 1 : 0, f.must_fail ? 1 : 0, f.failed() ? 1 : 0, f.loss_change, f.error,
+             std::string(name_of(f.cell.verdict)), f.cell.floor, f.cell.ratio, f.cell.worst, f.cell.elements);
     for (const ModelBreak& b : report.models.breaks)
       insert(*db, "INSERT INTO audit_breaks VALUES (?, ?, ?, ?, ?, ?, ?)", audit, b.architecture, b.action, b.condition,
              b.in_training ? 1 : 0, b.change, b.as_it_must ? 1 : 0);
