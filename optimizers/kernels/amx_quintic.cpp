@@ -50,51 +50,72 @@ void turn(const Bf16* x, Int rows, Int columns, Int stride, Bf16* out, Int out_s
     }
 }
 
-/// C [32, 32] at c <- rows of A times two panels [K 16] each.
-inline void multiply_block(const Bf16* a, Int stride, const Bf16* panels, Int K, float* c, Int c_stride) {
-  zero_tiles();
-  add_tiles(a, stride, 16 * stride, 32, panels, 16 * K, K);
-  store_tiles(c, c_stride, 16, 16 * c_stride);
+/// Numbers k at a time, of which two panels and 16 rows stay in the first cache; and rows at a time, whose sums stay there.
+constexpr Int kDepth = 256, kRowsAtATime = 64;
+
+/// C [rows, 32] at c <- rows of A times two panels [K 16] each; rows is a multiple of 16.
+inline void multiply(const Bf16* a, Int stride, Int rows, const Bf16* panels, Int K, float* c, Int c_stride) {
+  for (Int k = 0; k < K; k += kDepth) {
+    const Int depth = K - k < kDepth ? K - k : kDepth;
+    for (Int row = 0; row < rows; row += 16) {
+      float* const sums = c + row * c_stride;
+      if (k == 0)
+        zero_pair();
+      else
+        load_pair(sums, c_stride);
+      add_pair(a + row * stride + k, stride, 32, panels + 16 * k, 16 * K, depth);
+      store_pair(sums, c_stride);
+    }
+  }
+}
+
+/// The same for rows begin .. end - 1, a few at a time: use(row, its sums).
+template <class Use>
+inline void multiply_rows(const Bf16* a, Int stride, Int begin, Int end, const Bf16* panels, Int K, const Use& use) {
+  alignas(64) float sums[kRowsAtATime * 32];
+  for (Int first = begin; first < end; first += kRowsAtATime) {
+    const Int rows = end - first < kRowsAtATime ? end - first : kRowsAtATime;
+    multiply(a + first * stride, stride, rows, panels, K, sums, 32);
+    for (Int row = 0; row < rows; ++row) use(first + row, sums + 32 * row);
+  }
 }
 
 void gram(const Bf16* y, Int stride, Int k, Int n, Bf16* panels, float* g) {
   pack_turned(y, stride, n, k, panels);
   const TileRegisters in_use;
   finish_writes();
-  for (Int i = 0; i < k; i += 32)
-    for (Int j = 0; j <= i; j += 32) multiply_block(y + i * stride, stride, panels + j * n, n, g + i * k + j, k);
+  for (Int i = 0; i < k; i += kRowsAtATime)
+    for (Int j = 0; j < k && j < i + kRowsAtATime; j += 32) {
+      const Int first = i > j ? i : j, end = k - i < kRowsAtATime ? k : i + kRowsAtATime;
+      multiply(y + first * stride, stride, end - first, panels + j * n, n, g + first * k + j, k);
+    }
 }
 
 void polynomial(const float* g, Int k, float b, float c, Bf16* r, Bf16* panels, Bf16* p) {
-  const auto below_diagonal = [&](Bf16* x, Int i, Int j) {
-    if (j < i) turn(x + i * k + j, 32, 32, k, x + j * k + i, k);
+  const auto mirror = [&](Bf16* x, Int j) {
+    for (Int i = j + 32; i < k; i += 32) turn(x + i * k + j, 32, 32, k, x + j * k + i, k);
   };
-  for (Int i = 0; i < k; i += 32)
-    for (Int j = 0; j <= i; j += 32) {
-      for (Int row = i; row < i + 32; ++row) {
-        const float* from = g + row * k + j;
-        _mm512_storeu_si512(r + row * k + j, round_both(_mm512_loadu_ps(from), _mm512_loadu_ps(from + 16)));
-      }
-      below_diagonal(r, i, j);
+  for (Int j = 0; j < k; j += 32) {
+    for (Int row = j; row < k; ++row) {
+      const float* from = g + row * k + j;
+      _mm512_storeu_si512(r + row * k + j, round_both(_mm512_loadu_ps(from), _mm512_loadu_ps(from + 16)));
     }
+    mirror(r, j);
+  }
   pack(r, k, k, k, panels);
   const TileRegisters in_use;
   finish_writes();
   const __m512 gain = _mm512_set1_ps(b), square_gain = _mm512_set1_ps(c);
-  alignas(64) float block[1024];
-  for (Int i = 0; i < k; i += 32)
-    for (Int j = 0; j <= i; j += 32) {
-      multiply_block(r + i * k, k, panels + j * k, k, block, 32);
-      for (Int row = 0; row < 32; ++row) {
-        const float* square = block + 32 * row;
-        const Row32 first = widened(r + (i + row) * k + j);
-        _mm512_storeu_si512(
-            p + (i + row) * k + j,
-            round_both(_mm512_fmadd_ps(square_gain, _mm512_load_ps(square), _mm512_mul_ps(gain, first.low)),
-                       _mm512_fmadd_ps(square_gain, _mm512_load_ps(square + 16), _mm512_mul_ps(gain, first.high))));
-      }
-      below_diagonal(p, i, j);
-    }
+  for (Int j = 0; j < k; j += 32) {
+    multiply_rows(r, k, j, k, panels + j * k, k, [&](Int row, const float* square) {
+      const Row32 first = widened(r + row * k + j);
+      _mm512_storeu_si512(
+          p + row * k + j,
+          round_both(_mm512_fmadd_ps(square_gain, _mm512_load_ps(square), _mm512_mul_ps(gain, first.low)),
+                     _mm512_fmadd_ps(square_gain, _mm512_load_ps(square + 16), _mm512_mul_ps(gain, first.high))));
+    });
+    mirror(p, j);
+  }
 }
 
 void apply(const Bf16* p, Int k, float a, Bf16* y, Int stride, Int n, Bf16* panels) {
@@ -102,17 +123,13 @@ void apply(const Bf16* p, Int k, float a, Bf16* y, Int stride, Int n, Bf16* pane
   const TileRegisters in_use;
   finish_writes();
   const __m512 kept = _mm512_set1_ps(a);
-  alignas(64) float block[1024];
   for (Int j = 0; j < n; j += 32)
-    for (Int i = 0; i < k; i += 32) {
-      multiply_block(p + i * k, k, panels + j * k, k, block, 32);
-      for (Int row = 0; row < 32; ++row) {
-        Bf16* to = y + (i + row) * stride + j;
-        const Row32 before = widened(to);
-        _mm512_storeu_si512(to, round_both(_mm512_fmadd_ps(kept, before.low, _mm512_load_ps(block + 32 * row)),
-                                           _mm512_fmadd_ps(kept, before.high, _mm512_load_ps(block + 32 * row + 16))));
-      }
-    }
+    multiply_rows(p, k, 0, k, panels + j * k, k, [&](Int row, const float* product) {
+      Bf16* const to = y + row * stride + j;
+      const Row32 before = widened(to);
+      _mm512_storeu_si512(to, round_both(_mm512_fmadd_ps(kept, before.low, _mm512_load_ps(product)),
+                                         _mm512_fmadd_ps(kept, before.high, _mm512_load_ps(product + 16))));
+    });
 }
 
 }  // namespace
