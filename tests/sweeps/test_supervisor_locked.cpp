@@ -1,5 +1,6 @@
 // Another process holds sweep.db while a sweep runs: no job pays for that.
 #include <gmock/gmock.h>
+#include <sqlite3.h>
 
 #include "sweeps/sweep_folder.h"
 #include "tests/support/fake_launcher.h"
@@ -71,6 +72,34 @@ TEST_F(SupervisorLocked, WhoHasEndedDoesNotHang) {
   EXPECT_EQ(run({fake_job("a", 0)}), ExitCode::ok);
   EXPECT_TRUE(launcher_.aborts.empty());
   EXPECT_EQ(states(), "a done;");
+}
+
+// Who asks for more than that the running finish does not wait: the next run takes in what could not be recorded.
+TEST_F(SupervisorLocked, ASecondCtrlCDoesNotWait) {
+  static sqlite3* connection = nullptr;  // the first that is opened, which is the supervisor's
+  const auto note = [](sqlite3* db, char**, const void*) {
+    connection = connection == nullptr ? db : connection;
+    return SQLITE_OK;
+  };
+  sqlite3_auto_extension(reinterpret_cast<void (*)()>(+note));
+  launcher_.scripts["long"] = {.seconds = 500};
+  hold(5, 1e9);
+  launcher_.on_wait = [this, lock = launcher_.on_wait] {
+    lock();
+    if (launcher_.now < 20 || interrupts_.now == Interrupt::stop) return;
+    interrupts_.now = Interrupt::stop;
+    sqlite3_busy_timeout(connection, 0);  // so that the test need not wait
+  };
+  const std::vector<Job> jobs = {fake_job("a", 0), fake_job("long", 0)};
+  EXPECT_THAT([&] { run(jobs); },
+              ::testing::ThrowsMessage<SweepStoreError>(HasSubstr((folder_ / "s" / "sweep.db").string())));
+  sqlite3_reset_auto_extension();
+  EXPECT_THAT(launcher_.aborts, ::testing::Each("ask"));  // nobody is killed
+  other_.reset();
+  interrupts_.now = Interrupt::none;
+  launcher_.on_wait = [] {};
+  EXPECT_EQ(run(jobs), ExitCode::ok);
+  EXPECT_THAT(launcher_.starts, ElementsAre("a/0@#1", "long/0@#1", "long/0@#2"));
 }
 
 // What sweep.db refuses at the start of a job is no failure of the job either.
