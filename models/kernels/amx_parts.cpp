@@ -13,11 +13,10 @@ Bf16* parts(void* operand) { return static_cast<Bf16*>(operand); }
 const Bf16* parts(const void* operand) { return static_cast<const Bf16*>(operand); }
 
 void pack(const float* b, Int ldb, bool transposed, Int K, Int N, void* panels) {
-  for (Int n = 0; n < N; n += 16) {
-    if (transposed)
-      strip_of_turned_rows(b + n * ldb, ldb, 16, K, parts(panels) + 3 * n * K);
-    else
-      strip_of_columns<false>(b + n, ldb, K, parts(panels) + 3 * n * K);
+  if (transposed) {
+    for (Int n = 0; n < N; n += 16) strip_of_rows<true>(b + n * ldb, ldb, 16, K, parts(panels) + 3 * n * K);
+  } else {
+    for (Int n = 0; n < N; n += 32) strip_of_columns<false, 2>(b + n, ldb, K, parts(panels) + 3 * n * K, 48 * K);
   }
 }
 
@@ -39,9 +38,9 @@ struct InParts {
 template <bool turned>
 void operand(const float* x, Int stride, Int rows, Int M, Int depth, void* out) {
   for (Int some = 0; some < rows; some += 32)  // rows at a time: the strips lie far apart
-    for (Int m = 0; m < M; m += 16)
-      strip_of_columns<turned>(x + some * stride + m, stride, rows - some < 32 ? rows - some : 32,
-                               parts(out) + 3 * (m * depth + 16 * some));
+    for (Int m = 0; m < M; m += 32)
+      strip_of_columns<turned, 2>(x + some * stride + m, stride, rows - some < 32 ? rows - some : 32,
+                                  parts(out) + 3 * (m * depth + 16 * some), 48 * depth);
 }
 
 constexpr TileKernels<float> kPartsKernels = {

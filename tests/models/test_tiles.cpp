@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "core/kernels.h"
 #include "models/blocks/attention.h"
 #include "models/blocks/loss.h"
 #include "models/blocks/mlp.h"
@@ -26,36 +27,53 @@ Own own_if(bool served) {
   };
 }
 
-template <class T>
+/// The kernels of an element type, of which float has two.
+struct Bf16Tiles {
+  using T = Bf16;
+  static const TileKernels<Bf16>* kernels() { return tile_kernels<Bf16>(); }
+};
+struct FloatParts {
+  using T = float;
+  static const TileKernels<float>* kernels() { return has_tile_registers() ? amx_parts_kernels() : nullptr; }
+};
+struct FloatVectors {
+  using T = float;
+  static const TileKernels<float>* kernels() {
+    return instruction_set() == InstructionSet::avx512 ? avx512_tile_kernels() : nullptr;
+  }
+};
+
+template <class Kind>
 struct TileProducts : ::testing::Test {
+  using T = typename Kind::T;
   static constexpr at::ScalarType kType = std::is_same_v<T, float> ? at::kFloat : at::kBFloat16;
   /// Of one rounding, and what the sums lose.
   static constexpr double kRounding = std::is_same_v<T, float> ? 1e-6 : 4.1e-3,
                           kSums = std::is_same_v<T, float> ? 1e-5 : 1e-4;
 
   void SetUp() override {
-    if (tile_kernels<T>() == nullptr)
+    if (Kind::kernels() == nullptr)
       GTEST_SKIP() << "this machine lacks the instructions, or ATEN_CPU_CAPABILITY forbids them";
   }
-  const TileKernels<T>& kernels() const { return *tile_kernels<T>(); }
+  const TileKernels<T>& kernels() const { return *Kind::kernels(); }
   at::Tensor random(at::IntArrayRef shape, std::uint64_t seed) const { return normal(shape, seed).to(kType); }
   /// Memory for operands.
   at::Tensor packed(std::int64_t count) const { return at::full({count * kernels().bytes}, -1, at::kChar); }
   static char* at(const at::Tensor& x, std::int64_t element = 0) {
-    return static_cast<char*>(x.mutable_data_ptr()) + element * tile_kernels<T>()->bytes;
+    return static_cast<char*>(x.mutable_data_ptr()) + element * Kind::kernels()->bytes;
   }
   static const T* in(const at::Tensor& x) { return static_cast<const T*>(x.const_data_ptr()); }
   static T* out(const at::Tensor& x) { return static_cast<T*>(x.mutable_data_ptr()); }
 };
-using Elements = ::testing::Types<Bf16, float>;
-TYPED_TEST_SUITE(TileProducts, Elements);
+using Kinds = ::testing::Types<Bf16Tiles, FloatParts, FloatVectors>;
+TYPED_TEST_SUITE(TileProducts, Kinds);
 
 float* floats(const at::Tensor& x) { return static_cast<float*>(x.mutable_data_ptr()); }
 at::Tensor exact(const at::Tensor& x) { return x.to(at::kDouble); }
 
 // y = a_1 op(B_1) + a_2 op(B_2) + bias + more, in rows of a wider matrix, whose other elements stay.
 TYPED_TEST(TileProducts, SumOfProductsOverRows) {
-  const TileKernels<TypeParam>& kernels = this->kernels();
+  const auto& kernels = this->kernels();
   const auto in = this->in;
   const auto out = this->out;
   for (const std::int64_t rows : {1, 7, 33, 96}) {
@@ -95,7 +113,7 @@ TYPED_TEST(TileProducts, SumOfProductsOverRows) {
 
 // X^T Y in several calls, with NaN behind the last row, summed over two pieces.
 TYPED_TEST(TileProducts, SumOverRows) {
-  const TileKernels<TypeParam>& kernels = this->kernels();
+  const auto& kernels = this->kernels();
   const auto in = this->in;
   for (const std::int64_t rows : {1, 7, 33, 160}) {
     for (const auto& [M, N] : {std::pair{32, 96}, std::pair{64, 32}}) {
