@@ -38,6 +38,20 @@ const float* widened(int slot, Int rows, Int columns, const Bf16* x, Int stride)
   return y;
 }
 
+/// Heads of 64 and wider in parts on the tile registers. Narrower ones gain nothing there: splitting their operands takes
+/// the time that their products save.
+const TileAttentionKernels<float>& attention_by_width(Int C) {
+  return *(C >= 64 ? amx_parts_attention_kernels() : avx512_attention_kernels());
+}
+constexpr TileAttentionKernels<float> kAttentionByWidth = {
+    [](Int T, Int C) { return attention_by_width(C).scratch_bytes(T, C); },
+    [](const TileAttention<float>& a, const HeadRows<float>& y, void* scratch) {
+      attention_by_width(a.C).forward(a, y, scratch);
+    },
+    [](const TileAttention<float>& a, const HeadRows<const float>& dy, const HeadRows<float>& dq, const HeadRows<float>& dk,
+       const HeadRows<float>& dv, float* dsinks,
+       void* scratch) { attention_by_width(a.C).backward(a, dy, dq, dk, dv, dsinks, scratch); }};
+
 }  // namespace
 
 template <>
@@ -55,6 +69,7 @@ const TileAttentionKernels<Bf16>* tile_attention() {
 }
 template <>
 const TileAttentionKernels<float>* tile_attention() {
+  if (has_tile_registers() && amx_parts_attention_kernels()) return &kAttentionByWidth;
   return instruction_set() == InstructionSet::avx512 ? avx512_attention_kernels() : nullptr;
 }
 
