@@ -17,8 +17,8 @@ template <class T, class C>
 void multiply(bool transpose_a, bool transpose_b, std::int64_t M, std::int64_t N, std::int64_t K, const T* a,
               std::int64_t lda, const T* b, std::int64_t ldb, C* c, std::int64_t ldc, bool add = false);
 
-/// The products of packed matrices and the attention for T = Bf16 (AMX) or float (AMX in parts, or AVX-512); null where the machine lacks the
-/// instructions, or ATEN_CPU_CAPABILITY forbids them.
+/// The products of packed matrices and the attention for T = Bf16 (AMX) or float (on AMX in parts, but for attention of heads
+/// narrower than 64; AVX-512); null where the machine lacks the instructions, or ATEN_CPU_CAPABILITY forbids them.
 template <class T>
 const TileKernels<T>* tile_kernels();
 template <class T>
