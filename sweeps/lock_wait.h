@@ -30,8 +30,7 @@ class LockWait {
     said_ = true;
     return fmt::format(
         "{0} is locked by another process, which `fuser {0}` finds: jobs that run go on, and once it lets go those that "
-        "have "
-        "ended are recorded and others start",
+        "have ended are recorded and others start",
         name_of(file));
   }
 
