@@ -31,6 +31,12 @@ if(NOT Torch_FOUND)
 endif()
 message(STATUS "LibTorch ${Torch_VERSION} in ${TORCH_INSTALL_PREFIX}")
 
+# A LibTorch with CUDA has switched on the language CUDA by now.
+set(EQUISWEEP_CUDA OFF)
+if(TARGET torch_cuda)
+  set(EQUISWEEP_CUDA ON)
+endif()
+
 find_package(Eigen3 3.4 REQUIRED NO_MODULE)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)

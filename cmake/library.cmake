@@ -57,6 +57,27 @@ function(equisweep_library name)
   set_property(GLOBAL APPEND PROPERTY EQUISWEEP_LIBRARIES ${target})
 endfunction()
 
+# Machine code for Ampere (A100) and Hopper (H100), and an intermediate form of the latter for what came after.
+set(EQUISWEEP_CUDA_ARCHITECTURES 80-real 90 CACHE STRING "what kernels for CUDA are compiled for, as CMAKE_CUDA_ARCHITECTURES")
+
+# equisweep_cuda(NAME FILE...): FILE_none.cpp of the library NAME, or FILE.cu, with plain pointers and without LibTorch, where
+# LibTorch has CUDA.
+function(equisweep_cuda name)
+  if(NOT EQUISWEEP_CUDA)
+    list(TRANSFORM ARGN APPEND _none.cpp)
+    target_sources(equisweep_${name} PRIVATE ${ARGN})
+    return()
+  endif()
+  list(TRANSFORM ARGN APPEND .cu)
+  add_library(equisweep_${name}_cuda STATIC ${ARGN})
+  target_include_directories(equisweep_${name}_cuda PRIVATE ${PROJECT_SOURCE_DIR})
+  target_compile_options(equisweep_${name}_cuda PRIVATE -O3 "SHELL:-Xcompiler -Wall,-Wextra")
+  set_target_properties(equisweep_${name}_cuda PROPERTIES CUDA_ARCHITECTURES "${EQUISWEEP_CUDA_ARCHITECTURES}"
+                        CUDA_STANDARD 17 CUDA_RUNTIME_LIBRARY Shared EXPORT_NAME ${name}_cuda)
+  target_link_libraries(equisweep_${name} PRIVATE equisweep_${name}_cuda)
+  set_property(GLOBAL APPEND PROPERTY EQUISWEEP_LIBRARIES equisweep_${name}_cuda)
+endfunction()
+
 set(EQUISWEEP_AVX512 -mfma -mavx512f -mavx512bw -mavx512dq -mavx512vl)
 
 # equisweep_kernel(FILE OPTIONS...): a file with flags of its own, which the precompiled header was not made with.

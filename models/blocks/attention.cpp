@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/blocks/flash_attention.h"
 #include "models/blocks/fused_attention.h"
 #include "models/blocks/tile_linear.h"
 #include "models/kernels/fused.inc"
@@ -100,6 +101,7 @@ at::Tensor attend(const at::Tensor& q_BTHC, const at::Tensor& k_BTGC, const at::
   if (recorder != nullptr)
     recorder->peaks_.push_back(largest_scores(q_BTHC.transpose(1, 2), k_BTGC.transpose(1, 2), scale, sliding ? window : 0));
   if (fusable(q_BTHC)) return fused_attention(q_BTHC, k_BTGC, v_BTGC, scale, sliding ? window : 0, sinks_H);
+  if (flash_attention_serves(q_BTHC)) return flash_attention(q_BTHC, k_BTGC, v_BTGC, scale, sliding ? window : 0, sinks_H);
   const at::Tensor q = q_BTHC.transpose(1, 2), k = k_BTGC.transpose(1, 2), v = v_BTGC.transpose(1, 2);
   if (prefer_flash(q, sinks_H)) {
     const auto mask = sliding ? std::make_optional(cached_mask(T, window, 1, q.scalar_type(), q.device())) : std::nullopt;

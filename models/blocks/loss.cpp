@@ -25,6 +25,11 @@ at::Tensor row_losses(const at::Tensor& z, const at::Tensor& targets, bool gradi
   const at::Tensor losses = at::empty({n}, z.options().dtype(at_least_float(z.scalar_type())));
   with_element(z.scalar_type(), [&]<class T>() {
     using W = Wide<T>;
+    if (z.is_cuda()) {
+      cuda_row_kernels<T>()->cross_entropy(elements<T>(z), V, target, gradient, W(1) / static_cast<W>(N),
+                                           elements<W>(losses), n, cuda_stream(z));
+      return;
+    }
     over_rows(n, V, [&](std::int64_t begin, std::int64_t end) {
       row_kernels<T>().cross_entropy(elements<T>(z) + begin * V, V, target + begin, gradient, W(1) / static_cast<W>(N),
                                      elements<W>(losses) + begin, end - begin);
@@ -44,9 +49,9 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
                             const at::Tensor& targets_N, double softcap, std::int64_t chunk, bool with_gradient) {
     const auto N = hidden_ND.size(0);
     const auto compute = hidden_ND.scalar_type(), wide = at_least_float(compute);
-    const bool fused = fusable(hidden_ND);
+    const bool fused = fusable(hidden_ND) || cuda_fusable(hidden_ND);
     const at::Tensor targets = fused ? targets_N.contiguous() : targets_N;
-    if (fused) check_targets(targets, head_VD.size(0));
+    if (fused && targets.is_cpu()) check_targets(targets, head_VD.size(0));
     if (softcap == 0 && tile_linear_serves(hidden_ND, head_VD)) {
       const LossWithGradients out = tile_cross_entropy(hidden_ND, head_VD, targets, with_gradient, chunk);
       if (with_gradient) ctx->save_for_backward({out.dhidden_ND, out.dhead_VD});

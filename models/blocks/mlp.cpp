@@ -17,6 +17,11 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
     const at::Tensor h = at::empty_like(gate);
     const auto width = gate.size(-1);
     with_element(gate.scalar_type(), [&]<class T>() {
+      if (gate.is_cuda()) {
+        cuda_row_kernels<T>()->gate({static_cast<Gate>(kind)}, rows_of<const T>(gate, up, 0), elements<T>(h),
+                                    gate.numel() / width, cuda_stream(gate));
+        return;
+      }
       over_rows(gate.numel() / width, width, [&](std::int64_t begin, std::int64_t end) {
         row_kernels<T>().gate({static_cast<Gate>(kind)}, rows_of<const T>(gate, up, begin), nullptr, nullptr,
                               elements<T>(h) + begin * width, end - begin);
@@ -34,6 +39,11 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
     const at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
     const auto width = gate.size(-1);
     with_element(gate.scalar_type(), [&]<class T>() {
+      if (gate.is_cuda()) {
+        cuda_row_kernels<T>()->gate_backward({kind}, rows_of<const T>(gate, up, 0), elements<T>(dh),
+                                             rows_of<T>(dgate, dup, 0), gate.numel() / width, cuda_stream(gate));
+        return;
+      }
       over_rows(gate.numel() / width, width, [&](std::int64_t begin, std::int64_t end) {
         row_kernels<T>().gate_backward({kind}, rows_of<const T>(gate, up, begin), nullptr, nullptr,
                                        elements<T>(dh) + begin * width, nullptr, rows_of<T>(dgate, dup, begin), nullptr,
@@ -46,6 +56,41 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
   static GateRows<T> rows_of(const at::Tensor& gate, const at::Tensor& up, std::int64_t row) {
     const auto width = gate.size(-1);
     return {elements<T>(gate) + row * width, elements<T>(up) + row * width, width, 1, width};
+  }
+};
+
+/// The same on a GPU for gate and up in one tensor.
+struct JointGateFunction : torch::autograd::Function<JointGateFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& gate_up, std::int64_t kind,
+                            double alpha, double limit, bool interleaved) {
+    std::vector<std::int64_t> shape = gate_up.sizes().vec();
+    shape.back() /= 2;
+    const at::Tensor h = at::empty(shape, gate_up.options());
+    with_element(h.scalar_type(), [&]<class T>() {
+      cuda_row_kernels<T>()->gate({static_cast<Gate>(kind), alpha, limit}, rows_of<const T>(gate_up, interleaved),
+                                  elements<T>(h), h.numel() / h.size(-1), cuda_stream(h));
+    });
+    ctx->save_for_backward({gate_up});
+    ctx->saved_data["form"] = std::vector<double>{static_cast<double>(kind), alpha, limit};
+    ctx->saved_data["interleaved"] = interleaved;
+    return h;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 const torch::autograd::variable_list& dhs) {
+    const at::Tensor gate_up = ctx->get_saved_variables()[0], dh = dhs[0].contiguous(), out = at::empty_like(gate_up);
+    const auto form = ctx->saved_data["form"].toDoubleVector();
+    const bool interleaved = ctx->saved_data["interleaved"].toBool();
+    with_element(dh.scalar_type(), [&]<class T>() {
+      cuda_row_kernels<T>()->gate_backward({static_cast<Gate>(static_cast<int>(form[0])), form[1], form[2]},
+                                           rows_of<const T>(gate_up, interleaved), elements<T>(dh),
+                                           rows_of<T>(out, interleaved), dh.numel() / dh.size(-1), cuda_stream(dh));
+    });
+    return {out, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+  }
+  template <class T>
+  static GateRows<T> rows_of(const at::Tensor& joint, bool interleaved) {
+    const auto width = joint.size(-1) / 2;
+    return {elements<T>(joint), elements<T>(joint) + (interleaved ? 1 : width), 2 * width, interleaved ? 2 : 1, width};
   }
 };
 
@@ -65,8 +110,20 @@ at::Tensor GatedMlp::operator()(const at::Tensor& x_BTD, const Around& around) c
 }
 
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Gate kind) {
-  if (fusable(gate)) return GatedFunction::apply(gate.contiguous(), up.contiguous(), static_cast<std::int64_t>(kind));
+  if (fusable(gate) || cuda_fusable(gate))
+    return GatedFunction::apply(gate.contiguous(), up.contiguous(), static_cast<std::int64_t>(kind));
   return (kind == Gate::silu ? at::silu(gate) : at::gelu(gate, "tanh")) * up;
+}
+
+at::Tensor gated_joint(const at::Tensor& gate_up, const GateForm& form, bool interleaved) {
+  if (cuda_fusable(gate_up))
+    return JointGateFunction::apply(gate_up.contiguous(), static_cast<std::int64_t>(form.kind), form.alpha, form.limit,
+                                    interleaved);
+  const auto halves =
+      interleaved ? std::vector{gate_up.slice(-1, 0, {}, 2), gate_up.slice(-1, 1, {}, 2)} : gate_up.chunk(2, -1);
+  if (form.kind != Gate::clamped) return gated(halves[0], halves[1], form.kind);
+  const at::Tensor gate = halves[0].clamp_max(form.limit), up = halves[1].clamp(-form.limit, form.limit);
+  return (up + 1) * (gate * at::sigmoid(gate * form.alpha));
 }
 
 }  // namespace equisweep

@@ -21,4 +21,7 @@ class GatedMlp {
 /// act(gate) * up; silu or gelu_tanh.
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Gate kind);
 
+/// The same, or the clamped form, for gate and up in one tensor [..., 2 ff]: as halves or, `interleaved`, in turns.
+at::Tensor gated_joint(const at::Tensor& gate_up, const GateForm& form, bool interleaved);
+
 }  // namespace equisweep

@@ -13,6 +13,10 @@
 #include "models/blocks/precision.h"
 #include "models/kernels/fused.inc"
 
+#if __has_include(<ATen/ops/_grouped_mm.h>)
+#define EQUISWEEP_GROUPED_MM
+#endif
+
 namespace equisweep {
 namespace {
 
@@ -28,7 +32,8 @@ struct Slots {
   at::Tensor slot_of_pair;           ///< [P]
   at::Tensor token_of_slot;          ///< [S]; N in padding
   at::Tensor expert_of_slot;         ///< [S]
-  std::vector<std::int64_t> begins;  ///< [E + 1]
+  std::vector<std::int64_t> begins;  ///< [E + 1]; empty where the products read `ends`
+  at::Tensor ends = {};              ///< int32 [E], on the device
 };
 
 Slots sort_by_expert(const at::Tensor& experts_NK, std::int64_t E, std::int64_t rows) {
@@ -47,6 +52,17 @@ Slots sort_by_expert(const at::Tensor& experts_NK, std::int64_t E, std::int64_t 
   slots.token_of_slot = at::full({S}, N, sorted.options()).scatter_(0, slot, at::div(order, K, "floor"));
   slots.expert_of_slot = at::repeat_interleave(at::arange(E, sorted.options()), padded, 0, S);
   return slots;
+}
+
+/// The same without padding and without waiting for the device.
+Slots sort_on_device(const at::Tensor& experts_NK, std::int64_t E) {
+  const auto [sorted, order] = experts_NK.reshape({-1}).sort(/*stable=*/true, /*dim=*/0, /*descending=*/false);
+  const at::Tensor slot = at::arange(sorted.size(0), sorted.options());
+  return {.slot_of_pair = at::empty_like(slot).scatter_(0, order, slot),
+          .token_of_slot = at::div(order, experts_NK.size(1), "floor"),
+          .expert_of_slot = sorted,
+          .begins = {},
+          .ends = at::searchsorted(sorted, at::arange(E, sorted.options()), /*out_int32=*/true, /*right=*/true)};
 }
 
 at::Tensor with_zero_row(const at::Tensor& x) { return at::cat({x, x.new_zeros({1, x.size(1)})}); }
@@ -134,10 +150,42 @@ struct GroupedProduct : Function<GroupedProduct> {
   }
 };
 
-at::Tensor clamped_gate(const at::Tensor& gate_up, double alpha, double limit) {
-  const at::Tensor gate = gate_up.slice(-1, 0, {}, 2).clamp_max(limit),
-                   up = gate_up.slice(-1, 1, {}, 2).clamp(-limit, limit);
-  return (up + 1) * (gate * at::sigmoid(gate * alpha));
+/// Whether LibTorch's grouped products serve: bf16 on a Hopper GPU or later, rows of whole packs of 16 bytes.
+bool groups_serve(const at::Tensor& x_ND, std::int64_t expert_ff) {
+#ifdef EQUISWEEP_GROUPED_MM
+  return cuda_fusable(x_ND) && x_ND.scalar_type() == at::kBFloat16 && x_ND.size(1) % 8 == 0 && expert_ff % 8 == 0 &&
+         cuda_capability(x_ND.device()) >= 90;
+#else
+  return false;
+#endif
+}
+
+#ifdef EQUISWEEP_GROUPED_MM
+/// GroupedProduct in one call for all experts, whose rows end at ends [E].
+struct DeviceGroupedProduct : Function<DeviceGroupedProduct> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weights, const at::Tensor& ends,
+                            bool in_out) {
+    ctx->save_for_backward({x, weights, ends});
+    ctx->saved_data["in_out"] = in_out;
+    return at::_grouped_mm(x, in_out ? weights : weights.transpose(1, 2), ends);
+  }
+  static variable_list backward(AutogradContext* ctx, const variable_list& dys) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &x = saved[0], &weights = saved[1], &ends = saved[2], dy = dys[0].contiguous();
+    const bool in_out = ctx->saved_data["in_out"].toBool();
+    const at::Tensor dx = at::_grouped_mm(dy, in_out ? weights.transpose(1, 2) : weights, ends);
+    const at::Tensor dweights = in_out ? at::_grouped_mm(x.t(), dy, ends) : at::_grouped_mm(dy.t(), x, ends);
+    return {dx, dweights, at::Tensor(), at::Tensor()};
+  }
+};
+#endif
+
+/// The product of the slots' rows with the weights of their experts.
+at::Tensor expert_product(const at::Tensor& x_SD, const at::Tensor& weights, const Slots& slots, bool in_out) {
+#ifdef EQUISWEEP_GROUPED_MM
+  if (slots.ends.defined()) return DeviceGroupedProduct::apply(x_SD, weights, slots.ends, in_out);
+#endif
+  return grouped_product(x_SD, weights, slots.begins, in_out);
 }
 
 }  // namespace
@@ -182,19 +230,16 @@ at::Tensor Moe::operator()(const at::Tensor& input_BTD, std::vector<at::Tensor>&
                                        {*gate_up_, bias(gate_up_bias_), *down_, bias(down_bias_), shape_.clamped},
                                        {shape_.clamped ? Gate::clamped : Gate::silu, shape_.alpha, shape_.limit}));
   }
-  const Slots slots = sort_by_expert(routes.experts_NK, shape_.experts, row_multiple(x_ND));
+  const Slots slots = groups_serve(x_ND, shape_.expert_ff)
+                          ? sort_on_device(routes.experts_NK, shape_.experts)
+                          : sort_by_expert(routes.experts_NK, shape_.experts, row_multiple(x_ND));
 
   const at::Tensor x_SD = GatherTokens::apply(x_ND, slots.slot_of_pair, slots.token_of_slot);
-  at::Tensor gate_up = grouped_product(x_SD, cast(gate_up_), slots.begins, shape_.clamped);
-  at::Tensor inner;
-  if (shape_.clamped) {
-    gate_up = gate_up + cast(gate_up_bias_).index_select(0, slots.expert_of_slot);
-    inner = clamped_gate(gate_up, shape_.alpha, shape_.limit);
-  } else {
-    const auto halves = gate_up.chunk(2, -1);
-    inner = gated(halves[0], halves[1], Gate::silu);
-  }
-  at::Tensor y_SD = grouped_product(inner, cast(down_), slots.begins, shape_.clamped);
+  at::Tensor gate_up = expert_product(x_SD, cast(gate_up_), slots, shape_.clamped);
+  if (shape_.clamped) gate_up = gate_up + cast(gate_up_bias_).index_select(0, slots.expert_of_slot);
+  const at::Tensor inner =
+      gated_joint(gate_up, {shape_.clamped ? Gate::clamped : Gate::silu, shape_.alpha, shape_.limit}, shape_.clamped);
+  at::Tensor y_SD = expert_product(inner, cast(down_), slots, shape_.clamped);
   if (shape_.clamped) y_SD = y_SD + cast(down_bias_).index_select(0, slots.expert_of_slot);
   return plus_residual(CombineSlots::apply(y_SD, routes.weights_NK.to(dtype), slots.slot_of_pair));
 }

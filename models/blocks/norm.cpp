@@ -58,6 +58,11 @@ struct FusedRmsNorm : torch::autograd::Function<FusedRmsNorm> {
     with_element(x.scalar_type(), [&]<class T>() {
       using W = Wide<T>;
       const T* in = elements<T>(x);
+      if (x.is_cuda()) {
+        cuda_row_kernels<T>()->norm(in, stride, elements<W>(scale), static_cast<W>(eps), elements<T>(y), elements<W>(r),
+                                    rows, width, cuda_stream(x));
+        return;
+      }
       over_rows(rows, width, [&](std::int64_t begin, std::int64_t end) {
         row_kernels<T>().norm(in + begin * stride, stride, elements<W>(scale), static_cast<W>(eps),
                               elements<T>(y) + begin * width, elements<W>(r) + begin, end - begin, width);
@@ -78,6 +83,14 @@ struct FusedRmsNorm : torch::autograd::Function<FusedRmsNorm> {
     at::Tensor dgain;
     with_element(x.scalar_type(), [&]<class T>() {
       using W = Wide<T>;
+      if (x.is_cuda()) {
+        const CudaRowKernels<T>& cuda = *cuda_row_kernels<T>();
+        const at::Tensor sums = at::empty({cuda.pieces(rows, width), width}, r.options());
+        cuda.norm_backward(elements<T>(x), stride, elements<W>(r), elements<W>(scale), elements<T>(dy), elements<T>(dx),
+                           elements<W>(sums), rows, width, cuda_stream(x));
+        dgain = sums.sum(0);
+        return;
+      }
       dgain = sum_over_rows<W>(rows, width, r.options(), [&](std::int64_t begin, std::int64_t end, W* sum) {
         row_kernels<T>().norm_backward(elements<T>(x) + begin * stride, stride, elements<W>(r) + begin, elements<W>(scale),
                                        elements<T>(dy) + begin * width, elements<T>(dx) + begin * width, sum, end - begin,
@@ -96,7 +109,8 @@ RmsNorm::RmsNorm(const Scope& scope, std::string_view name, std::int64_t width, 
       offset_(offset) {}
 
 at::Tensor RmsNorm::operator()(const at::Tensor& x) const {
-  return fusable(x) ? FusedRmsNorm::apply(x, *gain_, eps_, offset_) : RmsNormFunction::apply(x, *gain_, eps_, offset_);
+  const bool fused = fusable(x) || (cuda_fusable(x) && x.size(-1) <= cuda_row_kernels<float>()->widest);
+  return fused ? FusedRmsNorm::apply(x, *gain_, eps_, offset_) : RmsNormFunction::apply(x, *gain_, eps_, offset_);
 }
 
 }  // namespace equisweep

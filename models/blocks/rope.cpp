@@ -60,6 +60,11 @@ struct NormAndRotate : torch::autograd::Function<NormAndRotate> {
     with_element(x.scalar_type(), [&]<class E>() {
       using W = Wide<E>;
       const Rotation<W> rotation{elements<W>(cos), elements<W>(sin), T, D / C, C};
+      if (x.is_cuda()) {
+        cuda_row_kernels<E>()->rotate(elements<E>(x), stride, elements<W>(scale), static_cast<W>(eps), rotation,
+                                      elements<E>(y), elements<W>(r), B * T, cuda_stream(x));
+        return;
+      }
       over_rows(B * T, D, [&](std::int64_t begin, std::int64_t end) {
         row_kernels<E>().rotate(elements<E>(x), stride, elements<W>(scale), width, static_cast<W>(eps), rotation,
                                 elements<E>(y), elements<W>(r), begin, end - begin);
@@ -83,6 +88,14 @@ struct NormAndRotate : torch::autograd::Function<NormAndRotate> {
     with_element(dy.scalar_type(), [&]<class E>() {
       using W = Wide<E>;
       const Rotation<W> rotation{elements<W>(cos), elements<W>(sin), T, H, C};
+      if (dy.is_cuda()) {
+        const CudaRowKernels<E>& cuda = *cuda_row_kernels<E>();
+        const at::Tensor sums = at::empty({width > 0 ? cuda.pieces(B * T * H, C) : 0, C}, cos.options());
+        cuda.rotate_backward(elements<E>(x), stride, elements<W>(scale), elements<W>(r), rotation, elements<E>(dy),
+                             elements<E>(dx), elements<W>(sums), B * T, cuda_stream(dy));
+        if (width > 0) dgain = sums.sum(0).to(ctx->saved_data["gain_type"].toScalarType());
+        return;
+      }
       // The sums are followed by D elements of scratch memory.
       const at::Tensor sums =
           sum_over_rows<W>(B * T, width + D, cos.options(), [&](std::int64_t begin, std::int64_t end, W* sum) {
@@ -127,8 +140,13 @@ double Rope::attention_factor() const {
   return scaling->attention_factor.value_or(scaling->factor <= 1 ? 1.0 : 0.1 * std::log(scaling->factor) + 1);
 }
 
+/// A GPU turns heads of widths that suit it, after a norm over each of them; not after one over all of them.
+bool rotation_fusable(const at::Tensor& x, std::int64_t C, const RmsNorm& norm) {
+  return fusable(x) || (cuda_fusable(x) && cuda_row_kernels<float>()->turns(C, C) && (!norm || norm.gain().size(0) == C));
+}
+
 at::Tensor rotate(const Rope& rope, const at::Tensor& x_BTHC) {
-  if (fusable(x_BTHC)) return normalize_and_rotate(rope, {}, x_BTHC.flatten(2));
+  if (rotation_fusable(x_BTHC, rope.head_dim, {})) return normalize_and_rotate(rope, {}, x_BTHC.flatten(2));
   const Tables t = cached_tables(rope, x_BTHC.size(1), x_BTHC.scalar_type(), x_BTHC.device());
   const auto halves = x_BTHC.chunk(2, -1);
   return at::addcmul(x_BTHC * t.cos, at::cat({halves[1], halves[0]}, -1), t.sin);
@@ -140,7 +158,7 @@ RotationTables rotation_tables(const Rope& rope, std::int64_t T, at::ScalarType 
 }
 
 at::Tensor normalize_and_rotate(const Rope& rope, const RmsNorm& norm, const at::Tensor& x_BTD) {
-  if (fusable(x_BTD)) {
+  if (rotation_fusable(x_BTD, rope.head_dim, norm)) {
     const Tables t = cached_tables(rope, x_BTD.size(1), x_BTD.scalar_type(), x_BTD.device());
     return NormAndRotate::apply(x_BTD, optional(norm ? norm.gain() : at::Tensor()), norm.eps(), norm.offset(), rope.head_dim,
                                 t.half_cos, t.half_sin);

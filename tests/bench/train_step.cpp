@@ -1,8 +1,9 @@
-// A whole training step, forward, loss, backward, clipping and AdamW, on 4,096 tokens (nano to small) that follow a Zipf
-// law; items_per_second is tokens per second.
+// A whole training step, forward, loss, backward, clipping and AdamW, on tokens that follow a Zipf law: 4,096 of them for
+// nano to small; items_per_second is tokens per second.
 //
 //   bench_train_step --benchmark_filter=qwen3-nano --benchmark_format=json
 //   bench_train_step --serve --model qwen3-tiny --precision bf16      as a contestant of race.py (scripts/race)
+//   bench_train_step --serve --model qwen3-paper --precision bf16 --device cuda
 //
 // Precisions: fp32, and bf16 with fp32 weights. Threads: OMP_NUM_THREADS.
 #include <ATen/ATen.h>
@@ -22,22 +23,31 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::int64_t kTokens = 4096;
+/// Sequences and tokens of each, as the peers' sizes.json has them.
+struct BatchShape {
+  std::int64_t sequences, length;
+  std::int64_t tokens() const { return sequences * length; }
+};
 
-std::int64_t sequence_length(const std::string& name) {
-  return name.ends_with("-nano") || name.ends_with("-tiny") ? 128 : 256;
+BatchShape batch_of(const std::string& name) {
+  if (name.ends_with("-paper")) return {16, 1024};
+  if (name.ends_with("-mid")) return {4, 512};
+  if (name.ends_with("-small")) return {16, 256};
+  return {32, 128};
 }
 
 class Training {
  public:
-  Training(const std::string& name, const std::string& precision) : model_(make_model(resolve_model(name, json::object()))) {
+  Training(const std::string& name, const std::string& precision, at::Device device = at::kCPU)
+      : model_(make_model(resolve_model(name, json::object()))) {
     initialize(*model_, 1);
+    convert_weights(*model_, device, at::kFloat);
     model_->set_compute_dtype(precision == "bf16" ? at::kBFloat16 : at::kFloat);
     const json stack = {{"default", complete_entry({{"rule", "adamw"}, {"lr", 1e-3}})}};
     optimizer_ = std::make_unique<Optimizer>(model_->params(), stack);
-    const std::int64_t T = sequence_length(name), vocabulary = model_->vocabulary();
-    const at::Tensor zipf = at::arange(1, vocabulary + 1, at::kFloat).reciprocal();
-    const at::Tensor tokens = at::multinomial(zipf, kTokens / T * (T + 1), true).reshape({kTokens / T, T + 1});
+    const auto [B, T] = batch_of(name);
+    const at::Tensor zipf = at::arange(1, model_->vocabulary() + 1, at::kFloat).reciprocal();
+    const at::Tensor tokens = at::multinomial(zipf, B * (T + 1), true).reshape({B, T + 1}).to(device);
     inputs_ = tokens.narrow(1, 0, T).contiguous();
     targets_ = tokens.narrow(1, 1, T).contiguous();
   }
@@ -60,7 +70,7 @@ void time_step(benchmark::State& state, const std::string& name, const std::stri
   Training training(name, precision);
   double loss = training.step();
   for (auto _ : state) loss = training.step();
-  state.SetItemsProcessed(state.iterations() * kTokens);
+  state.SetItemsProcessed(state.iterations() * batch_of(name).tokens());
   state.counters["loss"] = loss;
 }
 
@@ -71,13 +81,16 @@ int main(int argc, char** argv) {
   using namespace equisweep;
   keep_freed_pages();
   const std::vector<std::string> args(argv + 1, argv + argc);
-  if (args.size() == 5 && args[0] == "--serve" && args[1] == "--model" && args[3] == "--precision") {
-    Training training(args[2], args[4]);
+  const bool on_device = args.size() == 7 && args[5] == "--device";
+  if ((args.size() == 5 || on_device) && args[0] == "--serve" && args[1] == "--model" && args[3] == "--precision") {
+    const std::string device = on_device ? args[6] : "cpu";
+    Training training(args[2], args[4], at::Device(device));
     const double loss = training.step();
     return serve({{"adamw", [&] { training.step(); }}}, {{"model", args[2]},
                                                          {"precision", args[4]},
+                                                         {"device", device},
                                                          {"threads", at::get_num_threads()},
-                                                         {"tokens", kTokens},
+                                                         {"tokens", batch_of(args[2]).tokens()},
                                                          {"loss", loss}});
   }
   for (const auto& name : model_names()) {

@@ -1,0 +1,44 @@
+#include "core/cuda.h"
+
+#include <ATen/Context.h>
+#include <fmt/format.h>
+
+#ifdef EQUISWEEP_CUDA
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAFunctions.h>
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+namespace equisweep {
+
+#ifdef EQUISWEEP_CUDA
+
+CudaStream cuda_stream(const at::Tensor& x) { return c10::cuda::getCurrentCUDAStream(x.device().index()).stream(); }
+
+std::vector<std::string> cuda_device_names() {
+  std::vector<std::string> names;
+  for (int i = 0; i < c10::cuda::device_count(); ++i) {
+    cudaDeviceProp device = {};
+    C10_CUDA_CHECK(cudaGetDeviceProperties(&device, i));
+    names.push_back(fmt::format("{}, {:.1f} GiB, compute capability {}.{}", device.name,
+                                static_cast<double>(device.totalGlobalMem) / (1 << 30), device.major, device.minor));
+  }
+  return names;
+}
+
+int cuda_capability(at::Device device) {
+  int major = 0, minor = 0;
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index()));
+  C10_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device.index()));
+  return 10 * major + minor;
+}
+
+#else
+
+CudaStream cuda_stream(const at::Tensor&) { TORCH_CHECK(false, "this program was built without CUDA"); }
+std::vector<std::string> cuda_device_names() { return {}; }
+int cuda_capability(at::Device) { return 0; }
+
+#endif
+
+}  // namespace equisweep
