@@ -31,4 +31,16 @@ bool has_tile_registers() {
   return there;
 }
 
+bool has_bf16_vectors() {
+  static const bool there = [] {
+    if (instruction_set() != InstructionSet::avx512) return false;
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx512bf16") != 0;
+#else
+    return false;
+#endif
+  }();
+  return there;
+}
+
 }  // namespace equisweep

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "core/kernels.h"
 #include "equisweep_version.h"
 #include "sweeps/device.h"
 
@@ -28,13 +29,8 @@ std::string value_in(const char* file, const std::string& key) {
   return "";
 }
 
-/// How the CPU multiplies bf16 matrices: what decides whether precision bf16 is fast.
-std::string bf16_support() {
-  const std::string flags = value_in("/proc/cpuinfo", "flags") + " ";
-  if (flags.find(" amx_bf16 ") != std::string::npos) return "amx";
-  if (flags.find(" avx512_bf16 ") != std::string::npos) return "avx512";
-  return "emulated";
-}
+/// How this program multiplies bf16 matrices on the CPU: what decides whether precision bf16 is fast.
+std::string bf16_support() { return has_tile_registers() ? "amx" : has_bf16_vectors() ? "avx512" : "emulated"; }
 
 std::vector<std::string> command_line() {
   std::ifstream in("/proc/self/cmdline", std::ios::binary);

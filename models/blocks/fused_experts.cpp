@@ -58,8 +58,8 @@ Dispatch dispatch(const at::Tensor& experts_NK, Int E) {
   return d;
 }
 
-/// op(W_e) [K, N] of every expert e as right-hand factors: W [E, K, N], or [E, N, K] with `transposed`. Where the tile
-/// registers serve, the fp32 weights are packed once; else W has the type T.
+/// op(W_e) [K, N] of every expert e as right-hand factors: W [E, K, N], or [E, N, K] with `transposed`. Where packed
+/// products serve, the fp32 weights are packed once; else W has the type T.
 template <class T>
 class Factors {
  public:
@@ -282,7 +282,7 @@ void experts_backward(const Experts<T>& m, const Dispatch& d, const T* x, const 
   });
 }
 
-/// Whether the tile registers serve these experts.
+/// Whether packed products serve these experts.
 bool experts_on_tiles(const at::Tensor& x, const at::Tensor& gate_up, const at::Tensor& down) {
   return tiles_serve(x, {gate_up.select(0, 0), down.select(0, 0)});
 }

@@ -1,5 +1,6 @@
 #pragma once
-// Products with fp32 weights on the CPU, of rows in bf16 on its tile registers (AMX) or in fp32 on its vectors (AVX-512).
+// Products with fp32 weights on the CPU, of rows in bf16 on its tile registers (AMX) or its vectors
+// (AVX512-BF16), or in fp32 on either (AMX, AVX-512).
 
 #include <ATen/core/Tensor.h>
 
@@ -9,8 +10,8 @@
 
 namespace equisweep {
 
-/// Whether tile_linear() can compute this: bf16 rows on a CPU with AMX or fp32 rows on one with AVX-512, fp32 weights whose
-/// sizes are multiples of 32 and which fit into a cache together; see tiles.inc.
+/// Whether tile_linear() can compute this: bf16 rows on a CPU with AMX or AVX512-BF16, or fp32 rows on one with AVX-512,
+/// fp32 weights whose sizes are multiples of 32 and which fit into a cache together; see tiles.inc.
 bool tile_linear_serves(const at::Tensor& x, at::TensorList weights);
 
 /// What becomes of the first two of three products, whose rows are heads of width C at positions 0 .. T - 1 again and again:

@@ -27,11 +27,14 @@ void arrange(const float* a, Int stride, Int rows, Int K, void* out) {
 
 struct InParts {
   static constexpr Int kDepth = kPartsDepth;
-  static void add(const TileTerm& term, Int m, Int n, Int k, Int K) {
-    add_parts(parts(term.a) + 3 * m * term.K + 48 * k, parts(term.panels) + 3 * n * term.K + 48 * k, 48 * term.K, K);
+  static void multiply(const TileTerm& term, Int m, Int n, Int k, Int K, float* c, bool add) {
+    multiply_parts(parts(term.a) + 3 * m * term.K + 48 * k, parts(term.panels) + 3 * n * term.K + 48 * k, 48 * term.K, K, c,
+                   32, add);
   }
-  static void add_sums(const void* left, Int left_depth, Int m, const void* right, Int right_depth, Int n, Int k, Int K) {
-    add_parts(parts(left) + 3 * m * left_depth + 48 * k, parts(right) + 3 * n * right_depth + 48 * k, 48 * right_depth, K);
+  static void multiply_sums(const void* left, Int left_depth, Int m, const void* right, Int right_depth, Int n, Int k, Int K,
+                            float* c, bool add) {
+    multiply_parts(parts(left) + 3 * m * left_depth + 48 * k, parts(right) + 3 * n * right_depth + 48 * k, 48 * right_depth,
+                   K, c, 32, add);
   }
 };
 

@@ -66,9 +66,8 @@ void split_both(const Rows<const float>& x, Int rows, Int C, Bf16* strips, Bf16*
 void score_block(const Block& block, const Bf16* x, const Bf16* strips, Int C, float* scores, Int stride) {
   for (Int n = 0; n < block.columns; n += 32) {
     for (Int m = 0; m < 32; m += 16) {
-      zero_pair();
-      add_parts(x + in_parts(C, m), strips + in_parts(C, block.key + n), in_parts(C, 16), C);
-      store_pair(scores + m * stride + n, stride);
+      multiply_parts(x + in_parts(C, m), strips + in_parts(C, block.key + n), in_parts(C, 16), C, scores + m * stride + n,
+                     stride, false);
     }
   }
 }
@@ -81,13 +80,9 @@ void weighted_rows(const Block& block, const Bf16* p, const Sizes& z, const Bf16
     for (Int k = 0; k < block.columns; k += kPartsDepth) {
       const Int K = block.columns - k < kPartsDepth ? block.columns - k : kPartsDepth;
       for (Int m = 0; m < block.rows; m += 16) {
-        if (k == 0)
-          zero_pair();
-        else
-          load_pair(sums + 32 * m, 32);
-        add_parts(p + in_parts(z.depth, m) + in_parts(k, 16), strips + in_parts(z.depth, n) + in_parts(block.key + k, 16),
-                  in_parts(z.depth, 16), K);
-        store_pair(sums + 32 * m, 32);
+        multiply_parts(p + in_parts(z.depth, m) + in_parts(k, 16),
+                       strips + in_parts(z.depth, n) + in_parts(block.key + k, 16), in_parts(z.depth, 16), K, sums + 32 * m,
+                       32, k > 0);
       }
     }
     for (Int i = 0; i < block.rows; ++i) {
@@ -103,9 +98,7 @@ void add_to_keys(const Block& block, const Bf16* p, const Sizes& z, const Bf16* 
   for (Int n = 0; n < block.columns; n += 32) {
     for (Int m = 0; m < z.C; m += 16) {
       float* const c = sums_of_keys + m * z.depth + 16 * (block.key + n);
-      load_pair(c, 32);
-      add_parts(turned + in_parts(32, m), p + in_parts(32, n), in_parts(32, 16), 32);
-      store_pair(c, 32);
+      multiply_parts(turned + in_parts(32, m), p + in_parts(32, n), in_parts(32, 16), 32, c, 32, true);
     }
   }
 }

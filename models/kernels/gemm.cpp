@@ -56,7 +56,7 @@ constexpr TileAttentionKernels<float> kAttentionByWidth = {
 
 template <>
 const TileKernels<Bf16>* tile_kernels() {
-  return has_tile_registers() ? amx_tile_kernels() : nullptr;
+  return best_bf16(amx_tile_kernels(), avx512_bf16_tile_kernels());
 }
 template <>
 const TileKernels<float>* tile_kernels() {
@@ -65,7 +65,7 @@ const TileKernels<float>* tile_kernels() {
 }
 template <>
 const TileAttentionKernels<Bf16>* tile_attention() {
-  return has_tile_registers() ? amx_attention_kernels() : nullptr;
+  return best_bf16(amx_attention_kernels(), avx512_bf16_attention_kernels());
 }
 template <>
 const TileAttentionKernels<float>* tile_attention() {
@@ -94,9 +94,9 @@ void multiply(bool transpose_a, bool transpose_b, Int M, Int N, Int K, const T* 
       c16 = c;
     else
       c32 = c;
-    if (const AmxKernels* const amx = has_tile_registers() ? amx_kernels() : nullptr) {
-      const AmxProduct product{transpose_a, transpose_b, M, N, K, a, lda, b, ldb, c32, c16, ldc, add};
-      return amx->multiply(product, thread_scratch<char>(0, amx->scratch_bytes(product)));
+    if (const Bf16Products* const products = best_bf16(amx_products(), avx512_bf16_products())) {
+      const Bf16Product product{transpose_a, transpose_b, M, N, K, a, lda, b, ldb, c32, c16, ldc, add};
+      return products->multiply(product, thread_scratch<char>(0, products->scratch_bytes(product)));
     }
     const Int rows_a = transpose_a ? K : M, columns_a = transpose_a ? M : K;
     const Int rows_b = transpose_b ? N : K, columns_b = transpose_b ? K : N;

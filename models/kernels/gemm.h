@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "models/kernels/amx.h"
+#include "models/kernels/bf16_products.h"
 #include "models/kernels/rows.h"
 #include "models/kernels/tile_attention.h"
 #include "models/kernels/tiles.h"
@@ -12,13 +12,14 @@ namespace equisweep {
 
 /// C <- op(A) op(B), or C + op(A) op(B) with `add`, row-major; op transposes where the flag is set: A is stored [K, M], B
 /// [N, K]. (T, C) is (float, float), (double, double), (Bf16, float) or (Bf16, Bf16); bf16 products are summed in fp32.
-/// bf16 runs on the tile registers (AMX) where the machine has them, else as fp32.
+/// bf16 runs on tile registers (AMX) or else vectors (AVX512-BF16) where the machine has them, else as fp32.
 template <class T, class C>
 void multiply(bool transpose_a, bool transpose_b, std::int64_t M, std::int64_t N, std::int64_t K, const T* a,
               std::int64_t lda, const T* b, std::int64_t ldb, C* c, std::int64_t ldc, bool add = false);
 
-/// The products of packed matrices and the attention for T = Bf16 (AMX) or float (on AMX in parts, but for attention of heads
-/// narrower than 64; AVX-512); null where the machine lacks the instructions, or ATEN_CPU_CAPABILITY forbids them.
+/// The products of packed matrices and the attention for T = Bf16 (AMX, else AVX512-BF16) or float (on AMX in parts, but for
+/// attention of heads narrower than 64; else AVX-512); null where the machine lacks the instructions, or ATEN_CPU_CAPABILITY
+/// forbids them.
 template <class T>
 const TileKernels<T>* tile_kernels();
 template <class T>

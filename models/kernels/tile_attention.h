@@ -1,6 +1,6 @@
 #pragma once
-// Causal attention of one key/value head, on one thread: in bf16 on the tile registers of an x86 processor (AMX), in fp32 in
-// parts on the same registers (core/amx_parts.inc), or on its vectors of 16 (AVX-512).
+// Causal attention of one key/value head, on one thread of an x86 processor: in bf16 on its tile registers (AMX) or its
+// vectors (AVX512-BF16), in fp32 in parts on tile registers (core/amx_parts.inc) or on vectors (AVX-512).
 //
 // Shapes: T time, C head width, a multiple of 32.
 
@@ -45,6 +45,7 @@ struct TileAttentionKernels {
 
 /// Null where this program was built without the instructions.
 const TileAttentionKernels<Bf16>* amx_attention_kernels();
+const TileAttentionKernels<Bf16>* avx512_bf16_attention_kernels();
 const TileAttentionKernels<float>* amx_parts_attention_kernels();
 const TileAttentionKernels<float>* avx512_attention_kernels();
 

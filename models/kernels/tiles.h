@@ -28,8 +28,9 @@ struct TileRows {
 };
 
 /// Products whose operands were put in the order of the registers before, to be used more than once; sums are fp32. Every
-/// width (K, M, N) is a multiple of 32; numbers of rows are not. T: Bf16 on the tile registers of an x86 processor (AMX);
-/// float in parts on the same registers, see core/amx_parts.inc, or on its vectors of 16 (AVX-512).
+/// width (K, M, N) is a multiple of 32; numbers of rows are not. T: Bf16 on the tile registers of an x86 processor (AMX) or
+/// on its vectors (AVX512-BF16), where denormal numbers count as zero; float in parts on tile registers, see
+/// core/amx_parts.inc, or on vectors (AVX-512).
 template <class T>
 struct TileKernels {
   using Int = std::int64_t;
@@ -60,6 +61,7 @@ struct TileKernels {
 
 /// Null where this program was built without the instructions; what the machine has: see tile_kernels().
 const TileKernels<Bf16>* amx_tile_kernels();
+const TileKernels<Bf16>* avx512_bf16_tile_kernels();
 const TileKernels<float>* amx_parts_kernels();
 const TileKernels<float>* avx512_tile_kernels();
 

@@ -60,8 +60,8 @@ at::Tensor normalized_batch(const at::Tensor& x, double safety, const nlohmann::
 /// matrix, with one restart after two steps (symmetric.cpp).
 at::Tensor iterate_by_blas(const at::Tensor& y, std::span<const Quintic> steps, bool by_gram);
 
-/// The quintics on Y [B, m, n] in bf16 on the tile registers, whose memory is used; nothing where the machine has none, on
-/// other devices and dtypes, and where the shorter side is beyond 512 (tiles.cpp).
+/// The quintics on Y [B, m, n] in bf16 on tile registers or vectors, whose memory is used; nothing where the machine has
+/// neither, on other devices and dtypes, and where the shorter side is beyond 512 (tiles.cpp).
 std::optional<at::Tensor> iterate_on_tiles(const at::Tensor& y, std::span<const Quintic> steps);
 
 /// X / (safety ||X||_F), each matrix by its own norm; zero stays zero. The norm is summed in fp64, so that squares neither

@@ -7,7 +7,7 @@
 // In fp32 on the CPU, blocks with l > 1.5 k take the same polynomials by way of the small Gram matrix (symmetric.cpp), which
 // costs at most (8 l/k + 28) k^3 flops for five steps in place of (20 l/k + 10) k^3.
 // precision bf16 stores X and the products in bf16, as the published Muon does; rounding noise in the null space is then
-// raised to order one. On the tile registers of a CPU a matrix stays in its caches for all steps (tiles.cpp).
+// raised to order one. On the tile registers or vectors of a CPU a matrix stays in its caches for all steps (tiles.cpp).
 // Sources: Amsel et al., The Polar Express, arXiv:2505.16932; Jordan et al., Muon (2024), for (3.4445, -4.7750, 2.0315).
 
 #include <ATen/ATen.h>

@@ -1,6 +1,6 @@
-// The quintics of polynomial.cpp in bf16 on machines with AMX: all steps of a matrix on one thread, in its caches, or piece
-// by piece where there are fewer matrices than threads. A matrix is worked on with its short side as rows, Y [k, l]; what is
-// tall is turned before and after, what is no multiple of 32 is padded with zeros, which stay zero.
+// The quintics of polynomial.cpp in bf16 on machines with AMX or AVX512-BF16: all steps of a matrix on one thread, in its
+// caches, or piece by piece where there are fewer matrices than threads. A matrix is worked on with its short side as rows,
+// Y [k, l]; what is tall is turned before and after, what is no multiple of 32 is padded with zeros, which stay zero.
 //
 //   a step:  P = b G + c G^2 for G = Y Y^T; then for each piece of columns Y <- a Y + P Y and its part of the next G
 //
@@ -13,7 +13,7 @@
 #include <algorithm>
 
 #include "core/kernels.h"
-#include "optimizers/kernels/amx_quintic.h"
+#include "optimizers/kernels/bf16_quintic.h"
 #include "optimizers/kernels/streams.inc"
 #include "optimizers/polar/methods.h"
 
@@ -44,7 +44,7 @@ struct TileShape {
 /// All steps of one matrix after the other.
 class TileIteration {
  public:
-  TileIteration(const AmxQuintic& kernels, const TileShape& shape, bool parallel)
+  TileIteration(const Bf16Quintic& kernels, const TileShape& shape, bool parallel)
       : kernels_(kernels),
         shape_(shape),
         parallel_(parallel),
@@ -117,7 +117,7 @@ class TileIteration {
         x[i * shape_.columns + j] = y[shape_.tall ? j * shape_.l + i : i * shape_.l + j];
   }
 
-  const AmxQuintic& kernels_;
+  const Bf16Quintic& kernels_;
   const TileShape& shape_;
   bool parallel_;
   Buffer<Bf16> y_, r_, p_, square_panels_, panels_;
@@ -128,8 +128,8 @@ class TileIteration {
 
 std::optional<at::Tensor> iterate_on_tiles(const at::Tensor& y, std::span<const Quintic> steps) {
   constexpr Int kLargestSide = 512;  // of the shorter one: beyond it, G and P leave the second cache
-  const AmxQuintic* const amx = has_tile_registers() ? amx_quintic() : nullptr;
-  if (!amx || !y.is_cpu() || y.scalar_type() != at::kBFloat16 || y.numel() == 0 ||
+  const Bf16Quintic* const quintic = best_bf16(amx_quintic(), avx512_bf16_quintic());
+  if (!quintic || !y.is_cpu() || y.scalar_type() != at::kBFloat16 || y.numel() == 0 ||
       std::min(y.size(1), y.size(2)) > kLargestSide)
     return std::nullopt;
   const bool turned = !y.is_contiguous() && y.mT().is_contiguous();
@@ -138,7 +138,7 @@ std::optional<at::Tensor> iterate_on_tiles(const at::Tensor& y, std::span<const 
   const Int count = dense.size(0), size = shape.rows * shape.columns;
   const bool parallel = count < at::get_num_threads() && shape.pieces > 1;
   const auto run = [&](Int begin, Int end) {
-    TileIteration iteration(*amx, shape, parallel);
+    TileIteration iteration(*quintic, shape, parallel);
     for (Int i = begin; i < end; ++i) iteration.run(elements<Bf16>(dense) + i * size, steps);
   };
   if (parallel)

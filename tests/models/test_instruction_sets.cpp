@@ -3,6 +3,7 @@
 #include <ATen/Version.h>
 #include <gtest/gtest.h>
 
+#include "core/kernels.h"
 #include "models/kernels/gemm.h"
 #include "models/kernels/rows.h"
 
@@ -50,6 +51,21 @@ TEST(InstructionSets, Bf16RoundsAsATenDoes) {
   EXPECT_TRUE(at::allclose(ours.to(at::kFloat), x.to(at::kBFloat16).to(at::kFloat), 0, 0, /*equal_nan=*/true));
 }
 
+/// The products of bf16 that this machine has, those that it does not choose, too.
+std::vector<const Bf16Products*> all_bf16_products() {
+  std::vector<const Bf16Products*> found;
+  if (has_tile_registers()) found.push_back(amx_products());
+  if (has_bf16_vectors()) found.push_back(avx512_bf16_products());
+  std::erase(found, nullptr);
+  return found;
+}
+
+void multiply_by(const Bf16Products& products, const Bf16Product& product) {
+  const at::Tensor memory = at::full({products.scratch_bytes(product) + 64}, -1, at::kChar);
+  const auto begin = (reinterpret_cast<std::uintptr_t>(memory.data_ptr()) + 63) / 64 * 64;
+  products.multiply(product, reinterpret_cast<void*>(begin));
+}
+
 // Every combination of transposition, of sizes that fill no tile, and of what happens to C.
 TEST(SmallProducts, EqualTheProductInFp64) {
   for (const std::int64_t M : {1, 16, 33}) {
@@ -78,6 +94,16 @@ TEST(SmallProducts, EqualTheProductInFp64) {
           EXPECT_TRUE(at::allclose(c.to(at::kDouble), expected, 1e-5, 1e-4)) << M << " " << N << " " << K << " " << flags;
           EXPECT_TRUE(at::allclose(c16.to(at::kDouble), expected16, 1e-2, 1e-2))
               << M << " " << N << " " << K << " " << flags;
+          for (const Bf16Products* const products : all_bf16_products()) {
+            c.fill_(1), c16.fill_(1);
+            auto* const C = c.data_ptr<float>();
+            auto* const C16 = static_cast<Bf16*>(c16.data_ptr());
+            multiply_by(*products, {ta, tb, M, N, K, A, a.size(1), B, b.size(1), C, nullptr, N + 2, add});
+            multiply_by(*products, {ta, tb, M, N, K, A, a.size(1), B, b.size(1), nullptr, C16, N + 2, false});
+            EXPECT_TRUE(at::allclose(c.to(at::kDouble), expected, 1e-5, 1e-4)) << M << " " << N << " " << K << " " << flags;
+            EXPECT_TRUE(at::allclose(c16.to(at::kDouble), expected16, 1e-2, 1e-2))
+                << M << " " << N << " " << K << " " << flags;
+          }
         }
       }
     }

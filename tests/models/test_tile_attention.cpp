@@ -113,9 +113,14 @@ TEST(TileAttention, InParts) {
   if (!has_tile_registers() || !amx_parts_attention_kernels()) GTEST_SKIP() << "no AMX";
   expect_attention("AMX in parts", *amx_parts_attention_kernels(), 1e-6);
 }
+// Some ten roundings of bf16.
 TEST(TileAttention, InBf16) {
   if (!has_tile_registers() || !amx_attention_kernels()) GTEST_SKIP() << "no AMX";
   expect_attention("AMX", *amx_attention_kernels(), 4e-2);
+}
+TEST(TileAttention, InBf16OnVectors) {
+  if (!has_bf16_vectors() || !avx512_bf16_attention_kernels()) GTEST_SKIP() << "no AVX512-BF16";
+  expect_attention("AVX512-BF16", *avx512_bf16_attention_kernels(), 4e-2);
 }
 
 }  // namespace

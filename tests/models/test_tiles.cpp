@@ -27,10 +27,14 @@ Own own_if(bool served) {
   };
 }
 
-/// The kernels of an element type, of which float has two.
+/// The kernels of an element type, two each: those that this machine does not choose, too.
 struct Bf16Tiles {
   using T = Bf16;
-  static const TileKernels<Bf16>* kernels() { return tile_kernels<Bf16>(); }
+  static const TileKernels<Bf16>* kernels() { return has_tile_registers() ? amx_tile_kernels() : nullptr; }
+};
+struct Bf16Vectors {
+  using T = Bf16;
+  static const TileKernels<Bf16>* kernels() { return has_bf16_vectors() ? avx512_bf16_tile_kernels() : nullptr; }
 };
 struct FloatParts {
   using T = float;
@@ -65,7 +69,7 @@ struct TileProducts : ::testing::Test {
   static const T* in(const at::Tensor& x) { return static_cast<const T*>(x.const_data_ptr()); }
   static T* out(const at::Tensor& x) { return static_cast<T*>(x.mutable_data_ptr()); }
 };
-using Kinds = ::testing::Types<Bf16Tiles, FloatParts, FloatVectors>;
+using Kinds = ::testing::Types<Bf16Tiles, Bf16Vectors, FloatParts, FloatVectors>;
 TYPED_TEST_SUITE(TileProducts, Kinds);
 
 float* floats(const at::Tensor& x) { return static_cast<float*>(x.mutable_data_ptr()); }

@@ -1,17 +1,17 @@
-// The parts of a quintic step in bf16 on tile registers, one by one, against the same operations in double. Elsewhere there
-// is nothing to test.
+// The parts of a quintic step in bf16 on tile registers and on vectors, one by one, against the same operations in double.
+// Where a machine has neither there is nothing to test.
 
 #include <gtest/gtest.h>
 
 #include <vector>
 
 #include "core/kernels.h"
-#include "optimizers/kernels/amx_quintic.h"
+#include "optimizers/kernels/bf16_quintic.h"
 #include "optimizers/kernels/streams.inc"
 #include "support.h"
 
 namespace equisweep {
-namespace test_amx_quintic {
+namespace test_bf16_quintic {
 
 using namespace testing;
 using Int = std::int64_t;
@@ -43,18 +43,25 @@ double worst(const at::Tensor& x, const at::Tensor& exact, const at::Tensor& bou
   return ((x.to(at::kDouble) - exact).abs() / bound.clamp_min(1e-300)).max().item<double>();
 }
 
-class AmxQuinticParts : public ::testing::Test {
+enum class Unit { tiles, vectors };
+
+class Bf16QuinticParts : public ::testing::TestWithParam<Unit> {
  protected:
   void SetUp() override {
-    kernels_ = has_tile_registers() ? amx_quintic() : nullptr;
-    if (!kernels_) GTEST_SKIP() << "no tile registers";
+    if (GetParam() == Unit::tiles)
+      kernels_ = has_tile_registers() ? amx_quintic() : nullptr;
+    else
+      kernels_ = has_bf16_vectors() ? avx512_bf16_quintic() : nullptr;
+    if (!kernels_) GTEST_SKIP() << "this machine lacks the instructions, or ATEN_CPU_CAPABILITY forbids them";
   }
-  const AmxQuintic* kernels_ = nullptr;
+  const Bf16Quintic* kernels_ = nullptr;
 };
+INSTANTIATE_TEST_SUITE_P(Units, Bf16QuinticParts, ::testing::Values(Unit::tiles, Unit::vectors),
+                         [](const auto& each) { return each.param == Unit::tiles ? "tiles" : "vectors"; });
 
-// A sum of n products is off by at most n u of the sum of their sizes, in whatever order it is made; u doubled, since the
+// A sum of n products is off by at most n u of the sum of their sizes, in whatever order it is made; u doubled, since tile
 // registers add pairs of products before they round.
-TEST_F(AmxQuinticParts, GramIsExactUpToSumsInFp32) {
+TEST_P(Bf16QuinticParts, GramIsExactUpToSumsInFp32) {
   for (const auto& [k, n] : kSizes) {
     SCOPED_TRACE(::testing::Message() << k << " x " << n);
     const Matrix y(gaussian({k, n}, 3), 64);
@@ -71,7 +78,7 @@ TEST_F(AmxQuinticParts, GramIsExactUpToSumsInFp32) {
 }
 
 // P = b R + c R^2 for R = G rounded, rounded once more.
-TEST_F(AmxQuinticParts, PolynomialIsExactUpToItsRounding) {
+TEST_P(Bf16QuinticParts, PolynomialIsExactUpToItsRounding) {
   for (const auto& [k, n] : kSizes) {
     SCOPED_TRACE(k);
     const at::Tensor x = gaussian({k, k}, 5), g = (x + x.t()).to(at::kFloat).contiguous();
@@ -87,7 +94,7 @@ TEST_F(AmxQuinticParts, PolynomialIsExactUpToItsRounding) {
 }
 
 // Y <- a Y + P Y, rounded once.
-TEST_F(AmxQuinticParts, ApplyIsExactUpToItsRounding) {
+TEST_P(Bf16QuinticParts, ApplyIsExactUpToItsRounding) {
   for (const auto& [k, n] : kSizes) {
     SCOPED_TRACE(::testing::Message() << k << " x " << n);
     const Matrix p(gaussian({k, k}, 7), 0), y(gaussian({k, n}, 9), 32);
@@ -102,5 +109,5 @@ TEST_F(AmxQuinticParts, ApplyIsExactUpToItsRounding) {
   }
 }
 
-}  // namespace test_amx_quintic
+}  // namespace test_bf16_quintic
 }  // namespace equisweep

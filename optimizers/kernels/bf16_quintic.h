@@ -1,5 +1,6 @@
 #pragma once
-// The parts of a quintic step on one matrix in bf16, on the tile registers of an x86 processor (AMX), on one thread.
+// The parts of a quintic step on one matrix in bf16, on one thread of an x86 processor: on its tile registers (AMX), or on
+// its vectors (AVX512-BF16).
 
 #include <cstdint>
 
@@ -9,7 +10,7 @@ namespace equisweep {
 
 /// Y [k, n] are columns of a longer matrix, whose rows lie `stride` apart; k and n are multiples of 32. Every pointer is at
 /// the start of a cache line or a multiple of 32 elements further. Sums are fp32. `panels`: scratch memory, [k n].
-struct AmxQuintic {
+struct Bf16Quintic {
   using Int = std::int64_t;
 
   /// out [columns, rows] <- X^T for X [rows, columns], multiples of 32.
@@ -23,8 +24,8 @@ struct AmxQuintic {
   void (*apply)(const Bf16* p, Int k, float a, Bf16* y, Int stride, Int n, Bf16* panels);
 };
 
-/// Null where this program was built without the instructions; whether the machine has them is at::cpu::init_amx()'s
-/// business.
-const AmxQuintic* amx_quintic();
+/// Null where this program was built without the instructions; whether the machine has them is said by core/kernels.h.
+const Bf16Quintic* amx_quintic();
+const Bf16Quintic* avx512_bf16_quintic();
 
 }  // namespace equisweep

@@ -1,0 +1,23 @@
+// Compiled for machines with AVX512-BF16 alone; see bf16_attention.inc.
+#include "models/kernels/tile_attention.h"
+
+#if defined(__AVX512BW__) && defined(__AVX512BF16__)
+
+#include "core/vector_tiles.inc"
+#include "models/kernels/bf16_attention.inc"
+
+namespace equisweep {
+
+const TileAttentionKernels<Bf16>* avx512_bf16_attention_kernels() { return &kAttentionKernels; }
+
+}  // namespace equisweep
+
+#else
+
+namespace equisweep {
+
+const TileAttentionKernels<Bf16>* avx512_bf16_attention_kernels() { return nullptr; }
+
+}  // namespace equisweep
+
+#endif
