@@ -45,7 +45,7 @@ class Comparison {
                                          fmt::join(recorded.sizes(), " x "), fmt::join(ours.sizes(), " x ")));
     }
     if (recorded.numel() == 0) return;
-    const at::Tensor a = ours.detach().to(at::kDouble), b = recorded.to(at::kDouble);
+    const at::Tensor a = ours.detach().to(at::kCPU, at::kDouble), b = recorded.to(at::kDouble);
     const double difference = (a - b).abs().max().item<double>(), size = b.abs().max().item<double>();
     // A tensor that is recorded as zero (the gradient of an expert without tokens) must be zero.
     double error = difference == 0 ? 0 : difference / size;
@@ -124,17 +124,17 @@ bool ParityReport::ok() const {
   return std::all_of(rows.begin(), rows.end(), [](const ParityRow& r) { return r.ok(); });
 }
 
-ParityReport verify_parity(const fs::path& folder) {
+ParityReport verify_parity(const fs::path& folder, at::Device device) {
   const auto owned = load_huggingface(folder);
   auto& model = dynamic_cast<Decoder&>(*owned);
   const SafetensorsFile io(folder / "io.safetensors");
-  const at::Tensor tokens = tokens_of(io, "input_ids", model.vocabulary()),
-                   labels = tokens_of(io, "labels", model.vocabulary());
+  const at::Tensor tokens = tokens_of(io, "input_ids", model.vocabulary()).to(device),
+                   labels = tokens_of(io, "labels", model.vocabulary()).to(device);
   if (tokens.sizes() != labels.sizes()) throw DataError(io.path().string(), "'input_ids' and 'labels' differ in shape");
 
   ParityReport report{folder.string(), model.config().at("architecture").get<std::string>(), {}};
   for (const auto& bounds : kBounds) {
-    convert_weights(model, at::kCPU, bounds.dtype);
+    convert_weights(model, device, bounds.dtype);
     model.set_compute_dtype(bounds.dtype);
     Comparison compare(report, bounds, io.path().string());
     const Forward out = model.forward(tokens);

@@ -1,6 +1,8 @@
 #pragma once
 // Parity with recordings of another implementation, on its own weights.
 
+#include <ATen/core/Tensor.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -26,8 +28,9 @@ struct ParityReport {
 /// Loads config.json and model.safetensors of `folder` and compares with io.safetensors (input_ids, labels, logits, loss;
 /// where present hidden.*, router_logits.*, aux_loss, aux_grad.*) and, where present, grads.safetensors (d loss / d weight).
 /// fp64 throughout: 1e-12, gradients (which are stored in fp32) 2e-7. fp32: logits, hidden states and router logits 1e-5,
-/// losses 1e-6, gradients 3e-5. Throws DataError on folders that do not hold such a recording.
-ParityReport verify_parity(const std::filesystem::path& folder);
+/// losses 1e-6, gradients 3e-5. The model computes on `device`; what is compared is compared on the CPU. Throws DataError on
+/// folders that do not hold such a recording.
+ParityReport verify_parity(const std::filesystem::path& folder, at::Device device = at::kCPU);
 
 /// A table of a report, one line a row.
 std::string to_string(const ParityReport& report);

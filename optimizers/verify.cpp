@@ -170,8 +170,9 @@ void check_tensors(const SafetensorsFile& file, std::string_view rule, const std
   if (!problems.empty()) throw UsageError(std::move(problems));
 }
 
-/// Replays in `dtype` against the weights called prefix + "W1".. and returns the worst error.
-double replay(const json& sidecar, const SafetensorsFile& file, const json& entry, at::ScalarType dtype,
+/// Replays in the dtype and on the device of `options` against the weights called prefix + "W1".. and returns the worst
+/// error, which is measured on the CPU.
+double replay(const json& sidecar, const SafetensorsFile& file, const json& entry, const at::TensorOptions& options,
               const std::string& prefix, bool compare_state) {
   const LayoutKind layout = stored_as(sidecar.at("layout").get<std::string>());
   Param param;
@@ -180,7 +181,7 @@ double replay(const json& sidecar, const SafetensorsFile& file, const json& entr
   param.role = layout == LayoutKind::vector ? Role::vector : Role::lm_head;
   param.layout = {layout, sidecar.at("dims").value("heads", std::int64_t{1})};
   const at::Tensor initial = file.tensor("W0");
-  param.tensor = initial.to(dtype).clone().requires_grad_();
+  param.tensor = initial.to(options).clone().requires_grad_();
   Optimizer optimizer(std::span(&param, 1), json{{"default", entry}});
 
   double distance = 0, largest_step = 0;
@@ -194,7 +195,7 @@ double replay(const json& sidecar, const SafetensorsFile& file, const json& entr
       throw DataError(file.path().string(), fmt::format("G{0} or W{0} has not the shape of W0", steps));
     param.tensor.grad().copy_(gradient);
     optimizer.step(1.0);
-    distance = worse(distance, norm_of(param.tensor.detach().to(at::kDouble) - expected));
+    distance = worse(distance, norm_of(param.tensor.detach().to(at::kCPU, at::kDouble) - expected));
     largest_step = std::max(largest_step, norm_of(expected - before));
     before = expected;
   }
@@ -206,7 +207,7 @@ double replay(const json& sidecar, const SafetensorsFile& file, const json& entr
     const at::Tensor expected = file.tensor(name).to(at::kDouble);
     if (expected.sizes() != initial.sizes())
       throw DataError(file.path().string(), fmt::format("{} has not the shape of W0", name));
-    const double difference = norm_of(state.to(at::kDouble) - expected), size = norm_of(expected);
+    const double difference = norm_of(state.to(at::kCPU, at::kDouble) - expected), size = norm_of(expected);
     error = worse(error, difference == 0 ? 0 : difference / size);
   });
   return error;
@@ -251,7 +252,7 @@ std::string read_text(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_path) {
+std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_path, at::Device device) {
   ReplayResult base;
   base.id = sidecar_path.stem().string();
   std::vector<ReplayResult> results;
@@ -273,7 +274,8 @@ std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_
       ReplayResult result = base;
       result.precision = comparison.precision;
       result.tolerance = comparison.tolerance;
-      result.error = replay(sidecar, file, entry, comparison.dtype, comparison.prefix, !published);
+      result.error =
+          replay(sidecar, file, entry, at::TensorOptions(comparison.dtype).device(device), comparison.prefix, !published);
       result.verdict = differs                            ? ReplayVerdict::differs
                        : result.error <= result.tolerance ? ReplayVerdict::pass
                                                           : ReplayVerdict::fail;
@@ -290,7 +292,7 @@ std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar_
   return results;
 }
 
-std::vector<ReplayResult> verify_recordings(const std::filesystem::path& folder) {
+std::vector<ReplayResult> verify_recordings(const std::filesystem::path& folder, at::Device device) {
   std::vector<std::filesystem::path> sidecars;
   if (!std::filesystem::is_directory(folder))
     throw UsageError({Problem{{}, fmt::format("no folder '{}'", folder.string()), "a folder of recorded updates"}});
@@ -306,7 +308,7 @@ std::vector<ReplayResult> verify_recordings(const std::filesystem::path& folder)
   std::sort(sidecars.begin(), sidecars.end());
   std::vector<ReplayResult> results;
   for (const auto& sidecar : sidecars)
-    for (ReplayResult& result : verify_recording(sidecar)) results.push_back(std::move(result));
+    for (ReplayResult& result : verify_recording(sidecar, device)) results.push_back(std::move(result));
   return results;
 }
 

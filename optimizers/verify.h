@@ -12,6 +12,8 @@
 // where a number on either side is not finite. A case of which nothing would be compared fails, and so does one with a
 // key or a tensor that nobody reads (of kind "published", whose state has the published class's own names, a key only).
 
+#include <ATen/core/Tensor.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -34,11 +36,12 @@ struct ReplayResult {
   std::string problem;  ///< why the case could not be replayed (an unknown rule or option, a damaged file); then it fails
 };
 
-/// Every case of `folder`, ordered by id, in each precision in which it is expected to agree. Throws UsageError if the
-/// folder does not exist or holds no case.
-std::vector<ReplayResult> verify_recordings(const std::filesystem::path& folder);
+/// Every case of `folder`, ordered by id, in each precision in which it is expected to agree, with weights, gradients and
+/// state on `device`; what is compared is compared on the CPU. Throws UsageError if the folder does not exist or holds no
+/// case.
+std::vector<ReplayResult> verify_recordings(const std::filesystem::path& folder, at::Device device = at::kCPU);
 
 /// One case; `sidecar` is the path of its .json.
-std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar);
+std::vector<ReplayResult> verify_recording(const std::filesystem::path& sidecar, at::Device device = at::kCPU);
 
 }  // namespace equisweep

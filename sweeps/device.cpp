@@ -89,6 +89,22 @@ Machine machine(int cuda_devices) {
   return m;
 }
 
+std::string checked_device(const std::string& name, int cuda_devices) {
+  if (name == "cpu") return name;
+  std::string allowed = "cpu";
+  if (cuda_devices == 1) allowed = "cpu, cuda or cuda:0";
+  if (cuda_devices > 1) allowed = fmt::format("cpu, cuda (the first), or cuda:0 to cuda:{}", cuda_devices - 1);
+  const auto refuse = [&](const std::string& what) { throw UsageError(std::vector<Problem>{{{}, what, allowed, ""}}); };
+  constexpr std::string_view kCuda = "cuda";
+  const bool numbered = name.starts_with("cuda:");
+  const auto number = numbered ? whole_number(std::string_view(name).substr(kCuda.size() + 1)) : std::optional<int>(0);
+  if (!number || (!numbered && name != kCuda)) refuse(fmt::format("--device: unknown device '{}'", printable(name)));
+  if (cuda_devices <= 0)
+    refuse(fmt::format("--device: no '{}': LibTorch finds no CUDA device here (`equisweep doctor` says why)", name));
+  if (*number >= cuda_devices) refuse(fmt::format("--device: no device '{}'", name));
+  return fmt::format("cuda:{}", *number);
+}
+
 std::vector<Device> find_devices(const Machine& machine, const DeviceOptions& options, std::size_t jobs) {
   if (options.jobs && *options.jobs < 1) throw UsageError(fmt::format("--jobs {}: must be at least 1", *options.jobs));
   if (options.slots_per_gpu < 1)

@@ -30,6 +30,12 @@ Machine machine(int cuda_devices);
 /// The number of CUDA devices that LibTorch can use; 0 in a build for the CPU or without a driver.
 int cuda_device_count();
 
+/// What --device takes, as LibTorch writes it: "cpu", "cuda:N", or "cuda" for the first GPU. Throws UsageError for another
+/// name, and for a GPU that is not among the `cuda_devices` that this process sees.
+std::string checked_device(const std::string& name, int cuda_devices);
+/// The same on this machine, which is asked about GPUs only if `name` is not the CPU.
+std::string checked_device(const std::string& name);
+
 struct DeviceOptions {
   std::optional<int> jobs = {};  ///< --jobs: how many at a time, in all
   std::string gpus =

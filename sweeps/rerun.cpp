@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/run_store.h"
 #include "core/scratch_folder.h"
+#include "sweeps/device.h"
 #include "sweeps/worker.h"
 
 namespace equisweep {
@@ -144,7 +145,7 @@ RerunResult rerun_job(const RerunOptions& options) {
   WorkerOptions worker;
   worker.run_dir = scratch.path();
   worker.corpora = options.corpora;
-  worker.device = options.device.empty() ? attempt.device : options.device;
+  worker.device = checked_device(options.device.empty() ? attempt.device : options.device);
   worker.threads = options.threads > 0 ? options.threads : static_cast<int>(attempt.threads);
   worker.verbose = options.verbose;
   worker.checkpoint = {.every = 0, .minutes = 0, .keep = 1};

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "analysis/audit/on_device.h"
 #include "analysis/audit/parallel.h"
 #include "analysis/audit/probes.h"
 
@@ -35,7 +36,9 @@ std::vector<Finding> audit_subject(const AuditSubject& subject, const std::vecto
   return findings;
 }
 
-std::vector<Finding> audit(const std::vector<AuditSubject>& subjects, const AuditOptions& options) {
+std::vector<Finding> audit(const std::vector<AuditSubject>& given, const AuditOptions& options) {
+  std::vector<AuditSubject> subjects = given;
+  for (AuditSubject& subject : subjects) subject.rule = on_device(subject.rule, options.device);
   std::vector<std::vector<Stage>> stages(options.precisions.size());
   parallel_for_each(stages.size(), options.threads,
                     [&](std::size_t i) { stages[i] = make_stages(options.precisions[i], options); });

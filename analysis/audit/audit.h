@@ -70,8 +70,9 @@ struct Finding {
 struct AuditOptions {
   std::uint64_t seed = 0;
   std::vector<at::ScalarType> precisions;
-  std::int64_t elements = 20;  ///< group elements for each cell and input
-  std::int64_t threads = 1;    ///< of this program; the result does not depend on it
+  std::int64_t elements = 20;    ///< group elements for each cell and input
+  std::int64_t threads = 1;      ///< of this program; the result does not depend on it
+  at::Device device = at::kCPU;  ///< where rules compute; draws and comparisons are the CPU's (on_device.h)
 };
 
 /// Name of a precision: "fp64", "fp32", "bf16"; and back. precision_from_name throws UsageError.

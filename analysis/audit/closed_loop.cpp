@@ -36,11 +36,12 @@ at::Tensor mean_square_logsumexp(const at::Tensor& logits) { return logits.logsu
 
 }  // namespace
 
-ClosedLoop::ClosedLoop(const AuditedModel& model, const nlohmann::json& overrides, std::int64_t steps, std::uint64_t seed)
-    : model_(model.make(overrides)), shape_(shape_of_model(model_->config())), steps_(steps) {
+ClosedLoop::ClosedLoop(const AuditedModel& model, const nlohmann::json& overrides, std::int64_t steps, std::uint64_t seed,
+                       at::Device device)
+    : model_(model.make(overrides)), device_(device), shape_(shape_of_model(model_->config())), steps_(steps) {
   model_->set_compute_dtype(at::kDouble);
   for (Param& param : model_->params()) {
-    param.tensor.set_data(param.tensor.detach().to(at::kDouble));
+    param.tensor.set_data(param.tensor.detach().to(device_, at::kDouble));
     shape_.interleaved = shape_.interleaved || param.layout.kind == LayoutKind::gate_up_interleaved;
   }
   for (const Param& param : model_->params()) {
@@ -64,7 +65,7 @@ void ClosedLoop::set(const Weights64& weights) {
 }
 
 at::Tensor ClosedLoop::objective(std::int64_t step, const ModelElement& g, const LoopMode& mode) const {
-  const at::Tensor text = act_on_tokens(g, tokens_[step]);
+  const at::Tensor text = act_on_tokens(g, tokens_[step]).to(device_);
   const Forward forward = model_->forward(text.narrow(1, 0, kTokens));
   at::Tensor loss = model_->loss(forward.hidden_BTD, text.narrow(1, 1, kTokens));
   if (mode.head_z_loss > 0) loss = loss + mode.head_z_loss * mean_square_logsumexp(model_->logits(forward.hidden_BTD));
@@ -122,7 +123,7 @@ Weights64 ClosedLoop::train(const ModelSubject& subject, const Weights64& start,
     auto generator = make_generator(*noise_seed, "rounding", static_cast<std::uint64_t>(step));
     for (Param& param : params) {
       const at::Tensor r = at::rand(param.tensor.sizes(), generator, at::kDouble).mul_(2).sub_(1);
-      param.tensor.add_(param.tensor * r * 0x1p-53);
+      param.tensor.add_(param.tensor * r.to(device_) * 0x1p-53);
     }
   };
   for (std::int64_t step = 0; step < steps_; ++step) {
@@ -142,7 +143,8 @@ Weights64 ClosedLoop::train(const ModelSubject& subject, const Weights64& start,
     }
   }
   Weights64 result;
-  for (const Param& param : params) result.push_back(param.tensor.detach().clone());
+  for (const Param& param : params)
+    result.push_back(param.tensor.detach().to(at::kCPU, at::kDouble, /*non_blocking=*/false, /*copy=*/true));
   return result;
 }
 

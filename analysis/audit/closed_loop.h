@@ -53,8 +53,10 @@ using Weights64 = std::vector<at::Tensor>;  ///< in the order of LanguageModel::
 /// One model, its first weights, and the text that it is trained on. Not safe to share between threads.
 class ClosedLoop {
  public:
-  /// `steps` updates. The weights are drawn so that activations are of order one; a pure function of `seed`.
-  ClosedLoop(const AuditedModel& model, const nlohmann::json& overrides, std::int64_t steps, std::uint64_t seed);
+  /// `steps` updates on `device`; the weights that come in and go out are on the CPU. They are drawn so that activations are
+  /// of order one; a pure function of `seed`.
+  ClosedLoop(const AuditedModel& model, const nlohmann::json& overrides, std::int64_t steps, std::uint64_t seed,
+             at::Device device = at::kCPU);
 
   const ModelShape& shape() const { return shape_; }
   std::span<Param> params() { return model_->params(); }
@@ -83,6 +85,7 @@ class ClosedLoop {
   at::Tensor objective(std::int64_t step, const ModelElement& g, const LoopMode& mode) const;
 
   std::unique_ptr<LanguageModel> model_;
+  at::Device device_;
   ModelShape shape_;
   std::int64_t steps_;
   Weights64 first_;

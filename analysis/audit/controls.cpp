@@ -9,6 +9,7 @@
 
 #include "analysis/audit/follow.h"
 #include "analysis/audit/layouts.h"
+#include "analysis/audit/on_device.h"
 #include "analysis/audit/probes.h"
 
 namespace equisweep {
@@ -139,8 +140,12 @@ class Controls {
 
 }  // namespace
 
-std::vector<Control> run_controls(const ControlRules& rules, const std::vector<AuditSubject>& subjects,
+std::vector<Control> run_controls(const ControlRules& given_rules, const std::vector<AuditSubject>& given_subjects,
                                   const AuditOptions& options) {
+  ControlRules rules = given_rules;
+  for (auto* rule : {&rules.adamw, &rules.sgd, &rules.muon, &rules.row_norm}) *rule = on_device(*rule, options.device);
+  std::vector<AuditSubject> subjects = given_subjects;
+  for (AuditSubject& subject : subjects) subject.rule = on_device(subject.rule, options.device);
   const int threads_before = at::get_num_threads();
   at::set_num_threads(1);
   std::vector<Control> controls;

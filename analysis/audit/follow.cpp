@@ -4,6 +4,7 @@
 
 #include <cfenv>
 
+#include "analysis/audit/on_device.h"
 #include "analysis/audit/statistic.h"
 #include "core/rng.h"
 
@@ -75,10 +76,16 @@ at::Tensor step_once(const UpdateRule& rule, const RuleState& state, const at::T
 at::Tensor rounding_floor(const UpdateRule& rule, const std::vector<at::Tensor>& gradients, const at::Tensor& direction,
                           const BlockInfo& block, const FloorDraws& draws, std::int64_t axes) {
   const at::ScalarType narrow = direction.scalar_type(), wide = at::promote_types(narrow, at::kFloat);
+  const auto* const elsewhere = dynamic_cast<const OnDevice*>(&rule);
+  const UpdateRule& directed = elsewhere != nullptr ? elsewhere->rule() : rule;
+  const at::Tensor plain = elsewhere != nullptr ? follow(directed, gradients, block).direction : direction;
   at::Tensor floor;
   const auto run = [&](at::ScalarType dtype, std::int64_t count, int mode, std::uint64_t seed) {
-    const at::Tensor result = perturbed_direction(rule, gradients, block, draws.u, count, seed, dtype, mode).to(narrow);
-    const at::Tensor worst = relative_errors(result, direction.unsqueeze(0).expand_as(result), axes).amax(0);
+    const bool nearest = mode == FE_TONEAREST;
+    const at::Tensor result =
+        perturbed_direction(nearest ? rule : directed, gradients, block, draws.u, count, seed, dtype, mode).to(narrow);
+    const at::Tensor worst =
+        relative_errors(result, (nearest ? direction : plain).unsqueeze(0).expand_as(result), axes).amax(0);
     floor = floor.defined() ? at::maximum(floor, worst) : worst;
   };
   // A bf16 gradient perturbed by less than half a step would be rounded back to itself, so it is handed in as fp32; and once

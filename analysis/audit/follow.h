@@ -35,6 +35,8 @@ struct FloorDraws {
 /// ones. Phi' is the last direction after every gradient G_t and the state before the last have been multiplied, entry by
 /// entry, by 1 + u r, with r uniform in [-1, 1]. Runs in directed rounding show what the rule's own arithmetic rounds where
 /// a perturbed input does not: a polar factor does not see the scale of a row, and the backend that approximates it does.
+/// Another device than the CPU rounds to nearest only: there these runs are the CPU's, held against the CPU's own direction,
+/// so that what the device adds to its rounding counts in no floor.
 at::Tensor rounding_floor(const UpdateRule& rule, const std::vector<at::Tensor>& gradients, const at::Tensor& direction,
                           const BlockInfo& block, const FloorDraws& draws, std::int64_t axes);
 

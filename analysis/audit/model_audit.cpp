@@ -79,7 +79,7 @@ struct Base {
 class SubjectAudit {
  public:
   SubjectAudit(const AuditedModel& model, const ModelSubject& subject, const ModelAuditOptions& options)
-      : loop_(model, nlohmann::json::object(), options.steps, derive_seed(options.seed, model.name)),
+      : loop_(model, nlohmann::json::object(), options.steps, derive_seed(options.seed, model.name), options.device),
         subject_(subject),
         options_(options),
         architecture_(model.name) {}

@@ -32,8 +32,9 @@ inline constexpr double kBreakError = 1e-5;
 struct ModelAuditOptions {
   std::uint64_t seed = 0;
   std::int64_t steps = 12;
-  std::int64_t elements = 4;  ///< of each action; each moves every layer by a matrix of its own
-  std::int64_t threads = 1;   ///< the result does not depend on it
+  std::int64_t elements = 4;     ///< of each action; each moves every layer by a matrix of its own
+  std::int64_t threads = 1;      ///< the result does not depend on it
+  at::Device device = at::kCPU;  ///< where models train
 };
 
 /// A cell of the matrix architectures x actions x rules.

@@ -44,7 +44,7 @@ class Demonstration {
 
  private:
   ClosedLoop loop(const json& overrides = json::object()) const {
-    return ClosedLoop(model_, overrides, options_.steps, derive_seed(options_.seed, model_.name));
+    return ClosedLoop(model_, overrides, options_.steps, derive_seed(options_.seed, model_.name), options_.device);
   }
   ModelElement draw(std::string_view action, const ModelShape& shape) const {
     const auto g = model_action(action).draw(shape, derive_seed(seed_, action));

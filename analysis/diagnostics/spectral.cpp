@@ -85,7 +85,9 @@ class Spectral final : public Diagnostic {
     row.gradient_norms = at::linalg_vector_norm(as_matrices(bank.gradient), 2, at::IntArrayRef({-2, -1}));
     if (!of_.empty()) {
       const at::Tensor most = rows.amax(-1, true);
-      row.rows = at::stack({rows.amin(-1), std::get<0>(rows.median(-1)), most.squeeze(-1),
+      // The median by sorting, NaN where one is: median(-1) refuses to be deterministic on a GPU.
+      const at::Tensor middle = std::get<0>(rows.sort(-1)).select(-1, (rows.size(-1) - 1) / 2);
+      row.rows = at::stack({rows.amin(-1), at::where(most.squeeze(-1).isnan(), most.squeeze(-1), middle), most.squeeze(-1),
                             (rows <= most * kDeadRow).sum(-1).to(rows.scalar_type())});
     }
     const at::Tensor& x = all.front();

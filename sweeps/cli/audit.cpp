@@ -24,6 +24,8 @@ struct AuditCommandOptions {
   std::uint64_t seed = 0;
   std::optional<std::int64_t> elements;
   std::filesystem::path json_file, database;
+  std::string device_name;
+  at::Device device = at::kCPU;  // what device_name names
 };
 
 /// Level 1: rules on single blocks.
@@ -34,6 +36,7 @@ void audit_rules(const AuditCommandOptions& options, std::int64_t threads, Audit
   for (const std::string& name : options.precisions) audit_options.precisions.push_back(precision_from_name(name));
   audit_options.threads = threads;
   audit_options.elements = options.elements.value_or(audit_options.elements);
+  audit_options.device = options.device;
   report.elements = audit_options.elements;
   report.findings = audit(subjects, audit_options);
   report.controls = run_controls(
@@ -50,6 +53,7 @@ void audit_whole_models(const AuditCommandOptions& options, std::int64_t threads
   audit_options.seed = options.seed;
   audit_options.threads = threads;
   audit_options.elements = options.elements.value_or(audit_options.elements);
+  audit_options.device = options.device;
   report.models = audit_models(audited_models(options.models), model_subjects(options.rules), audit_options);
   print_models(report.models);
   fmt::print("{}\n\n", kModelCellLegend);
@@ -127,8 +131,9 @@ void try_outputs(const AuditCommandOptions& options) {
   if (!options.database.empty()) prepare_database(options.database);
 }
 
-ExitCode act_on(const AuditCommandOptions& options) {
+ExitCode act_on(AuditCommandOptions& options) {
   check_precisions(options);
+  options.device = device_from(options.device_name);
   const auto lock = lock_of(options.database);
   try_outputs(options);
   // Nothing named: everything. Only rules named: those alone. Only models named: all rules on those.
@@ -138,6 +143,10 @@ ExitCode act_on(const AuditCommandOptions& options) {
   report.seed = options.seed;
   report.program =
       fmt::format("equisweep {} ({}{})", EQUISWEEP_VERSION, EQUISWEEP_COMMIT, EQUISWEEP_MODIFIED ? ", modified" : "");
+  if (!options.device.is_cpu()) {
+    report.program += " on " + options.device.str();
+    fmt::print("rules and models compute on {}\n\n", options.device.str());
+  }
   if (everything || !options.with_models) audit_rules(options, threads, report);
   if (everything || options.with_models) audit_whole_models(options, threads, report);
   print_summary(report);
@@ -160,6 +169,7 @@ void add_audit(CLI::App& program, Action& action) {
       "  equisweep audit --models olmoe --rules muon\n"
       "  equisweep audit --models --elements 20          each cell the worst of 20 group elements; takes some minutes\n"
       "  equisweep audit --precision fp64 --seed 7\n"
+      "  equisweep audit --device cuda --rules muon      do the claims hold on this GPU?\n"
       "  equisweep audit --json audit.json --db audit.db");
   auto options = std::make_shared<AuditCommandOptions>();
   command->add_option("--rules", options->rules, "names of rules; all of them if left out")->delimiter(',');
@@ -174,6 +184,7 @@ void add_audit(CLI::App& program, Action& action) {
   command->add_option("--seed", options->seed, "of every group element, gradient and perturbation")->capture_default_str();
   command->add_option("--elements", options->elements, "group elements for each cell; on blocks 20, on models 4 if left out")
       ->check(CLI::Range(std::int64_t{1}, std::int64_t{1000}));
+  add_device_option(*command, options->device_name, "compute");
   command->add_option("--json", options->json_file, "write every cell to this file");
   command->add_option("--db", options->database,
                       "add every cell to this SQLite database; a sweep.db only while no supervisor runs");

@@ -1,6 +1,8 @@
 #pragma once
 // The commands of the program: one file and one row in main.cpp each.
 
+#include <ATen/core/Tensor.h>
+
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <functional>
@@ -8,6 +10,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "sweeps/device.h"
 
 namespace equisweep {
 
@@ -66,5 +69,13 @@ inline void add_results_option(CLI::App& command, std::filesystem::path& results
       ->envname("EQUISWEEP_RESULTS")
       ->default_val("results");
 }
+
+/// Adds `--device NAME`, default cpu; `verb` says what the command does there. device_from() checks the name.
+inline void add_device_option(CLI::App& command, std::string& device, const std::string& verb) {
+  command.add_option("--device", device, "where to " + verb + ": cpu, cuda or cuda:N")->default_val("cpu");
+}
+
+/// The device that `--device` names. Throws UsageError where this process has none of that name.
+inline at::Device device_from(const std::string& name) { return at::Device(checked_device(name)); }
 
 }  // namespace equisweep

@@ -20,7 +20,7 @@ void add_exec(CLI::App& program, Action& action) {
       ->check(CLI::ExistingDirectory);
   command->add_option("--attempt", options->attempt, "number of this attempt; default: one more than the newest")
       ->check(CLI::PositiveNumber);
-  command->add_option("--device", options->device, "cpu or cuda:N")->capture_default_str();
+  add_device_option(*command, options->device, "train");
   command->add_option("--threads", options->threads, "CPU threads; default: all cores")->check(CLI::PositiveNumber);
   command->add_option("--corpora", options->corpora,
                       "folder of prepared corpora; default: corpora beside the sweep's folder");
@@ -38,7 +38,12 @@ void add_exec(CLI::App& program, Action& action) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   command->add_flag("--verbose", options->verbose, "progress on stderr");
-  command->callback([&action, options] { action = [options] { return run_worker(*options); }; });
+  command->callback([&action, options] {
+    action = [options] {
+      options->device = checked_device(options->device);
+      return run_worker(*options);
+    };
+  });
 }
 
 }  // namespace equisweep

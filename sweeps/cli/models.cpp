@@ -122,11 +122,13 @@ ExitCode describe_model(const std::string& name, bool as_json) {
   return ExitCode::ok;
 }
 
-ExitCode verify_models(const std::vector<std::filesystem::path>& folders, Kernels kernels) {
+ExitCode verify_models(const std::vector<std::filesystem::path>& folders, Kernels kernels, const std::string& device_name) {
+  const at::Device device = device_from(device_name);
   set_kernels(kernels);
+  if (!device.is_cpu()) fmt::print("on {}\n\n", device.str());
   bool good = true;
   for (const auto& folder : folders) {
-    const ParityReport report = verify_parity(folder);
+    const ParityReport report = verify_parity(folder, device);
     fmt::print("{}\n", to_string(report));
     good = good && report.ok();
   }
@@ -152,21 +154,24 @@ void add_models(CLI::App& program, Action& action) {
       action = [json, name] { return name->empty() ? list_models(*json) : describe_model(*name, *json); };
   });
 
-  CLI::App* verify =
-      command->add_subcommand("verify",
-                              "Runs the model of each folder (config.json, model.safetensors, io.safetensors, optionally "
-                              "grads.safetensors) and compares logits,\n"
-                              "loss and gradients with the recording. Exit code 1 if one is past its tolerance.\n\n"
-                              "  equisweep models verify tests/golden/hf/qwen3-a\n"
-                              "  equisweep models verify --kernels reference tests/golden/hf/*\n");
+  CLI::App* verify = command->add_subcommand(
+      "verify",
+      "Runs the model of each folder (config.json, model.safetensors, io.safetensors, optionally "
+      "grads.safetensors) and compares logits,\n"
+      "loss and gradients with the recording. Exit code 1 if one is past its tolerance.\n\n"
+      "  equisweep models verify tests/golden/hf/qwen3-a\n"
+      "  equisweep models verify --kernels reference tests/golden/hf/*\n"
+      "  equisweep models verify --device cuda tests/golden/hf/*    does this GPU compute the same?\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
   auto kernels = std::make_shared<std::string>("fused");
   verify->add_option("--kernels", *kernels, "fused, or reference: ATen's operations one by one")
       ->check(CLI::IsMember({"fused", "reference"}));
-  verify->callback([&action, folders, kernels] {
-    action = [folders, kernels] {
-      return verify_models(*folders, *kernels == "reference" ? Kernels::reference : Kernels::fused);
+  auto device = std::make_shared<std::string>();
+  add_device_option(*verify, *device, "compute");
+  verify->callback([&action, folders, kernels, device] {
+    action = [folders, kernels, device] {
+      return verify_models(*folders, *kernels == "reference" ? Kernels::reference : Kernels::fused, *device);
     };
   });
 }

@@ -50,7 +50,7 @@ void add_rerun(CLI::App& program, Action& action) {
   command->add_option("--steps", arguments->options.steps, "train only so many steps")->check(CLI::PositiveNumber);
   command->add_option("--threads", arguments->options.threads, "CPU threads; default: as recorded")
       ->check(CLI::PositiveNumber);
-  command->add_option("--device", arguments->options.device, "cpu or cuda:N; default: as recorded");
+  command->add_option("--device", arguments->options.device, "cpu, cuda or cuda:N; default: as recorded");
   command->add_flag("--verbose", arguments->options.verbose, "progress on stderr");
   add_results_option(*command, arguments->results);
   command->callback([&action, arguments] { action = [arguments] { return print_rerun(*arguments); }; });

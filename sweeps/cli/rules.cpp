@@ -87,11 +87,11 @@ std::string_view name_of(ReplayVerdict verdict) {
 }
 
 /// Every replay as one array; numbers that JSON has not (an error without bound) are null.
-ExitCode verify_as_json(const std::vector<std::filesystem::path>& folders) {
+ExitCode verify_as_json(const std::vector<std::filesystem::path>& folders, at::Device device) {
   nlohmann::json out = nlohmann::json::array();
   bool failed = false;
   for (const auto& folder : folders)
-    for (const ReplayResult& r : verify_recordings(folder)) {
+    for (const ReplayResult& r : verify_recordings(folder, device)) {
       failed = failed || r.verdict == ReplayVerdict::fail;
       out.push_back({{"folder", folder.string()},
                      {"case", r.id},
@@ -106,11 +106,11 @@ ExitCode verify_as_json(const std::vector<std::filesystem::path>& folders) {
   return failed ? ExitCode::some_failed : ExitCode::ok;
 }
 
-ExitCode verify_rules(const std::vector<std::filesystem::path>& folders) {
+ExitCode verify_rules(const std::vector<std::filesystem::path>& folders, at::Device device) {
   std::size_t failed = 0, passed = 0, differing = 0;
   for (const auto& folder : folders) {
     std::vector<std::vector<std::string>> rows;
-    for (const ReplayResult& r : verify_recordings(folder)) {
+    for (const ReplayResult& r : verify_recordings(folder, device)) {
       const bool judged = r.verdict != ReplayVerdict::differs;
       (r.verdict == ReplayVerdict::pass ? passed : r.verdict == ReplayVerdict::fail ? failed : differing) += 1;
       const std::string verdict(name_of(r.verdict));
@@ -123,7 +123,8 @@ ExitCode verify_rules(const std::vector<std::filesystem::path>& folders) {
     fmt::print("{}\n{}\n", folder.string(),
                text_table({"case", "rule", "precision", "error", "tolerance", "verdict"}, rows));
   }
-  fmt::print("{} passed, {} failed, {} differ as their recording says\n", passed, failed, differing);
+  fmt::print("{} passed, {} failed, {} differ as their recording says{}\n", passed, failed, differing,
+             device.is_cpu() ? "" : ", on " + device.str());
   return failed == 0 ? ExitCode::ok : ExitCode::some_failed;
 }
 
@@ -157,12 +158,18 @@ void add_rules(CLI::App& program, Action& action) {
                                              "Replays recorded updates (one .safetensors and one .json a case; "
                                              "docs/rules.md) and compares the weights after every step.\n"
                                              "Exit code 1 if a case is past its tolerance.\n\n"
-                                             "  equisweep rules verify tests/golden/optim/pure\n");
+                                             "  equisweep rules verify tests/golden/optim/pure\n"
+                                             "  equisweep rules verify --device cuda tests/golden/optim/pure\n");
   auto folders = std::make_shared<std::vector<std::filesystem::path>>();
   verify->add_option("folder", *folders, "folders of recordings")->required()->check(CLI::ExistingDirectory);
   verify->add_flag("--json", *json, "machine-readable");
-  verify->callback([&action, folders, json] {
-    action = [folders, json] { return *json ? verify_as_json(*folders) : verify_rules(*folders); };
+  auto device_name = std::make_shared<std::string>();
+  add_device_option(*verify, *device_name, "compute");
+  verify->callback([&action, folders, json, device_name] {
+    action = [folders, json, device_name] {
+      const at::Device device = device_from(*device_name);
+      return *json ? verify_as_json(*folders, device) : verify_rules(*folders, device);
+    };
   });
 }
 

@@ -70,5 +70,26 @@ TEST(Device, WrongChoicesAreRefused) {
   refuses(none, {.slots_per_gpu = 0}, "slots_per_gpu 0");
 }
 
+TEST(Device, TheNameOfOneIsThatOfLibTorch) {
+  EXPECT_EQ(checked_device("cpu"), "cpu");
+  EXPECT_EQ(checked_device("cpu", 0), "cpu");
+  EXPECT_EQ(checked_device("cuda", 1), "cuda:0");
+  EXPECT_EQ(checked_device("cuda:0", 1), "cuda:0");
+  EXPECT_EQ(checked_device("cuda:11", 12), "cuda:11");
+}
+
+TEST(Device, AnUnknownNameAndAGpuThatIsNotThereAreRefused) {
+  const auto refuses = [](const std::string& name, int gpus, const std::string& message) {
+    EXPECT_THAT([&] { checked_device(name, gpus); }, ThrowsMessage<UsageError>(HasSubstr(message))) << name;
+  };
+  for (const char* name : {"", "gpu", "CPU", "cpu:0", "cuda:", "cuda:x", "cuda:-1", "cuda:0x", "cuda:1,2", "cuda0", " cuda",
+                           "cuda:99999999999", "meta"})
+    for (const int gpus : {0, 2}) refuses(name, gpus, "--device: unknown device '" + std::string(name) + "'; allowed: cpu");
+  refuses("cuda", 0, "--device: no 'cuda': LibTorch finds no CUDA device here");
+  refuses("cuda:0", 0, "no CUDA device");
+  refuses("cuda:1", 1, "--device: no device 'cuda:1'; allowed: cpu, cuda or cuda:0");
+  refuses("cuda:7", 4, "--device: no device 'cuda:7'; allowed: cpu, cuda (the first), or cuda:0 to cuda:3");
+}
+
 }  // namespace test_device
 }  // namespace equisweep
