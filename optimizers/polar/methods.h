@@ -3,6 +3,8 @@
 
 #include <ATen/core/ScalarType.h>
 
+#include <functional>
+
 #include "optimizers/polar/polar.h"
 
 namespace equisweep {
@@ -43,6 +45,11 @@ class IeeeFloat32 {
   bool changed_;
   int before_;
 };
+
+/// f(X) of each matrix of x [..., m, n], of x's shape. On the CPU one by one, on all threads, but BLAS and LAPACK in it on
+/// one: so that a matrix has the same bits whatever the number of threads and whatever else is in the batch. On a GPU all at
+/// once.
+at::Tensor matrix_by_matrix(const at::Tensor& x, const std::function<at::Tensor(const at::Tensor&)>& f);
 
 /// What qdwh and zolo share: X / ||X||_F on its tall side with columns turned into falling order, `iteration` (tall batch,
 /// lower bound of the kept singular values) to convergence, then the truncation to the singular values above

@@ -1,12 +1,14 @@
 #include "optimizers/polar/polar.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/blas.inc"
 #include "core/error.h"
 #include "optimizers/polar/methods.h"
 
@@ -186,6 +188,17 @@ IeeeFloat32::~IeeeFloat32() {
   if (!changed_) return;
   const bool high = static_cast<at::Float32MatmulPrecision>(before_) == at::Float32MatmulPrecision::HIGH;
   at::globalContext().setFloat32MatmulPrecision(high ? "high" : "medium");
+}
+
+at::Tensor matrix_by_matrix(const at::Tensor& x, const std::function<at::Tensor(const at::Tensor&)>& f) {
+  if (!x.is_cpu() || x.numel() == 0) return f(x);
+  const at::Tensor given = x.reshape({-1, x.size(-2), x.size(-1)}), y = at::empty(given.sizes(), x.options());
+  at::parallel_for(0, given.size(0), 1, [&](std::int64_t begin, std::int64_t end) {
+    const OneBlasThread alone;
+    const at::NoGradGuard no_graph;  // whatever holds on the calling thread does not on the others
+    for (std::int64_t i = begin; i < end; ++i) y[i].copy_(f(given[i]));
+  });
+  return y.view(x.sizes());
 }
 
 at::Tensor finish_factor(const at::Tensor& u, const at::Tensor& x, const at::Tensor& finite) {

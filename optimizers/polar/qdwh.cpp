@@ -56,14 +56,10 @@ at::Tensor truncate(const at::Tensor& u, const at::Tensor& x, double epsilon) {
   return at::matmul(at::matmul(u, kept), kept.mT());
 }
 
-}  // namespace
-
-at::Tensor factor_by_qr(const at::Tensor& x, const nlohmann::json& options, at::Tensor (*iteration)(at::Tensor, double)) {
-  const IeeeFloat32 ieee;
-  const at::Tensor given = x.to(precision_dtype(options, x.scalar_type()));
+at::Tensor factor_by_qr_of(const at::Tensor& given, at::Tensor (*iteration)(at::Tensor, double)) {
   const at::Tensor finite = at::isfinite(given).all(-1, true).all(-2, true);
   const at::Tensor safe = at::where(finite, given, at::zeros({}, given.options()));
-  const bool wide = x.size(-2) < x.size(-1);
+  const bool wide = given.size(-2) < given.size(-1);
   const at::Tensor start = normalize_frobenius(wide ? safe.mT() : safe, 1.0);
   const double epsilon = given.scalar_type() == at::kDouble ? 0x1p-52 : 0x1p-23;
   // QR of [X; tiny I] is accurate row by row only if its columns come in falling order, and where X is rank deficient that
@@ -71,7 +67,15 @@ at::Tensor factor_by_qr(const at::Tensor& x, const nlohmann::json& options, at::
   const at::Tensor basis = std::get<1>(at::linalg_eigh(at::matmul(start.mT(), start))).flip(-1);
   const at::Tensor ordered = at::matmul(start, basis);
   const at::Tensor u = at::matmul(truncate(iteration(ordered, epsilon), ordered, epsilon), basis.mT());
-  return finish_factor(wide ? u.mT() : u, safe, finite).to(x.scalar_type());
+  return finish_factor(wide ? u.mT() : u, safe, finite);
+}
+
+}  // namespace
+
+at::Tensor factor_by_qr(const at::Tensor& x, const nlohmann::json& options, at::Tensor (*iteration)(at::Tensor, double)) {
+  const IeeeFloat32 ieee;
+  const auto factor = [&](const at::Tensor& given) { return factor_by_qr_of(given, iteration); };
+  return matrix_by_matrix(x.to(precision_dtype(options, x.scalar_type())), factor).to(x.scalar_type());
 }
 
 PolarMethod qdwh_method() {

@@ -21,17 +21,20 @@ class Svd final : public Polar {
   explicit Svd(nlohmann::json options) : options_(std::move(options)) {}
 
   at::Tensor factor(const at::Tensor& x) const override {
-    const at::Tensor given = x.to(precision_dtype(options_, x.scalar_type()));
+    return matrix_by_matrix(x.to(precision_dtype(options_, x.scalar_type())), factor_of).to(x.scalar_type());
+  }
+
+ private:
+  static at::Tensor factor_of(const at::Tensor& given) {
     const at::Tensor finite = at::isfinite(given).all(-1, true).all(-2, true);
     const at::Tensor safe = at::where(finite, given, at::zeros({}, given.options()));  // LAPACK throws on NaN
     const auto [p, s, q] = at::linalg_svd(safe, /*full_matrices=*/false);
     const double epsilon = given.scalar_type() == at::kDouble ? 0x1p-52 : 0x1p-23;
-    const auto larger_side = static_cast<double>(std::max(x.size(-2), x.size(-1)));
+    const auto larger_side = static_cast<double>(std::max(given.size(-2), given.size(-1)));
     const at::Tensor kept = s > s.narrow(-1, 0, 1) * (larger_side * epsilon);
-    return finish_factor(at::matmul(p * kept.unsqueeze(-2), q), safe, finite).to(x.scalar_type());
+    return finish_factor(at::matmul(p * kept.unsqueeze(-2), q), safe, finite);
   }
 
- private:
   nlohmann::json options_;
 };
 

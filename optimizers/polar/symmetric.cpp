@@ -1,6 +1,6 @@
 // The quintics of polynomial.cpp and gram.cpp in fp32 and fp64 on the CPU, matrix by matrix on one thread each, or piece by
-// piece where there are fewer matrices than threads. Every Gram matrix and every polynomial of it is symmetric: of a product
-// that is known to be, only the blocks up to the diagonal are computed.
+// piece and block by block where there are fewer matrices than threads. Every Gram matrix and every polynomial of it is
+// symmetric: of a product that is known to be, only the blocks up to the diagonal are computed.
 //
 //   on X:     5 ((2 l/k + 2) s + 2 l/k) k^3 flops for five steps on k x l, s the share of the blocks
 //   by Gram:  (4 l/k + 4 s l/k + 28 s) k^3, with one restart after two steps
@@ -9,7 +9,8 @@
 // in blocks of 32 (kernels/packed_products.h), which are faster than MKL on matrices as small as these. Everything else goes
 // to the BLAS in blocks of 64, s = 5/8 from k = 256 up.
 //
-// Pieces depend on the shape alone, and so does the order of sums.
+// Pieces depend on the shape alone, and so does the order of sums: each product is computed on one thread (core/blas.inc),
+// and the bits are the same on any number of them.
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -47,37 +48,46 @@ class Shape {
  public:
   explicit Shape(const at::Tensor& y)
       : count(y.size(0)), k(std::min(y.size(1), y.size(2))), l(std::max(y.size(1), y.size(2))), tall(y.size(1) > y.size(2)) {
+    constexpr Int kWorthThreads = Int{1} << 16;
     pieces_ = std::clamp<Int>(k * l >> 18, 1, 16);
-    alone_ = count < at::get_num_threads() && pieces_ > 1;
+    parts_ = std::max(pieces_, std::clamp<Int>(k * l / kWorthThreads, 1, 8));
+    alone_ = count < at::get_num_threads() && k * l >= kWorthThreads;
   }
   const Int count, k, l;
   const bool tall;
 
+  /// Of Y in a Gram matrix, each of which has a sum of its own, and of Y in products with the BLAS, which have none.
   Int pieces() const { return pieces_; }
-  /// A multiple of 32, but for the end.
-  Int begin(Int piece) const { return piece == pieces_ ? l : l * piece / pieces_ / 32 * 32; }
+  Int parts() const { return parts_; }
+  /// Where piece i of n begins on the longer side: at a multiple of 32, but for the end.
+  Int begin(Int i, Int n) const { return i == n ? l : l * i / n / 32 * 32; }
   bool alone() const { return alone_; }
+  /// f(i) for i = 0 .. n - 1, on all threads if there is but this matrix for them.
   template <class F>
-  void each_piece(const F& f) const {
-    if (!alone_) {
-      for (Int piece = 0; piece < pieces_; ++piece) f(piece);
-      return;
-    }
-    at::parallel_for(0, pieces_, 1, [&](Int first, Int end) {
-      for (Int piece = first; piece < end; ++piece) f(piece);
+  void each(Int n, const F& f) const {
+    at::parallel_for(0, n, alone_ ? 1 : n, [&](Int first, Int end) {
+      for (Int i = first; i < end; ++i) f(i);
     });
   }
 
  private:
-  Int pieces_;
+  Int pieces_, parts_;
   bool alone_;
 };
+
+/// Up to which shorter side our kernels serve. Beyond 512 panels leave the first cache, and the BLAS is as fast on Intel's
+/// processors. On others MKL has no kernels for AVX-512: on Zen 5 ours take less than half its time, up to 2,048 at least.
+Int largest_side() {
+#if defined(__x86_64__)
+  if (!__builtin_cpu_is("intel")) return 4096;
+#endif
+  return 512;
+}
 
 /// The kernels for matrices of this shape; null where the BLAS serves them.
 template <class T>
 const PackedProducts<T>* packed_products(const Shape& shape) {
-  constexpr Int kLargestSide = 512;  // of the shorter one: beyond it panels leave the first cache, and the BLAS is as fast
-  if (shape.k % 32 != 0 || shape.l % 32 != 0 || shape.k > kLargestSide) return nullptr;
+  if (shape.k % 32 != 0 || shape.l % 32 != 0 || shape.k > largest_side()) return nullptr;
   return instruction_set() == InstructionSet::avx512 ? packed_products_avx512<T>() : nullptr;
 }
 
@@ -148,6 +158,7 @@ class Iteration {
     if (packed_) return 32;
     return k_ < 128 ? k_ : 64;
   }
+  Int blocks() const { return (k_ + block_ - 1) / block_; }
   void add_to_diagonal(T* x, T value) {
     for (Int i = 0; i < k_; ++i) x[i * k_ + i] += value;
   }
@@ -158,12 +169,9 @@ class Iteration {
   /// f(row, end) for each block of rows; short products up to the diagonal and long ones take turns.
   template <class F>
   void each_block(const F& f) const {
-    const Int blocks = (k_ + block_ - 1) / block_;
-    at::parallel_for(0, blocks, shape_.alone() ? 1 : blocks, [&](Int first, Int last) {
-      for (Int i = first; i < last; ++i) {
-        const Int row = (i % 2 == 0 ? i / 2 : blocks - 1 - i / 2) * block_;
-        f(row, std::min(k_, row + block_));
-      }
+    shape_.each(blocks(), [&](Int i) {
+      const Int row = (i % 2 == 0 ? i / 2 : blocks() - 1 - i / 2) * block_;
+      f(row, std::min(k_, row + block_));
     });
   }
 
@@ -190,30 +198,33 @@ class Iteration {
 
   /// The blocks up to the diagonal of what a piece of Y adds to R.
   void gram_of_piece(const T* y, Int piece, T* to) const {
-    const Int first = shape_.begin(piece), length = shape_.begin(piece + 1) - first;
-    if (packed_) {
-      for (Int done = 0; done < length; done += kChunk) {
-        const Int some = std::min(kChunk, length - done), at = first + done;
-        packed_->pack(y + (shape_.tall ? at * k_ : at), shape_.tall ? k_ : shape_.l, !shape_.tall, some, k_, panels(piece));
-        packed_->gram(panels(piece), some, k_, done > 0, to);
-      }
-      return;
+    const Int first = shape_.begin(piece, shape_.pieces()), length = shape_.begin(piece + 1, shape_.pieces()) - first;
+    for (Int done = 0; done < length; done += kChunk) {
+      const Int some = std::min(kChunk, length - done), at = first + done;
+      packed_->pack(y + (shape_.tall ? at * k_ : at), shape_.tall ? k_ : shape_.l, !shape_.tall, some, k_, panels(piece));
+      packed_->gram(panels(piece), some, k_, done > 0, to);
     }
-    for (Int row = 0; row < k_; row += block_) {
-      const Int end = std::min(k_, row + block_);
-      if (shape_.tall)
-        multiply_into<T>(end - row, end, length, {y + first * k_ + row, k_, true}, {y + first * k_, k_}, 0, to + row * k_,
-                         k_);
-      else
-        multiply_into<T>(end - row, end, length, {y + row * shape_.l + first, shape_.l}, {y + first, shape_.l, true}, 0,
-                         to + row * k_, k_);
-    }
+  }
+  /// One block of rows of the same, by the BLAS.
+  void gram_of_piece(const T* y, Int piece, Int row, T* to) const {
+    const Int first = shape_.begin(piece, shape_.pieces()), length = shape_.begin(piece + 1, shape_.pieces()) - first;
+    const Int end = std::min(k_, row + block_);
+    if (shape_.tall)
+      multiply_into<T>(end - row, end, length, {y + first * k_ + row, k_, true}, {y + first * k_, k_}, 0, to + row * k_, k_);
+    else
+      multiply_into<T>(end - row, end, length, {y + row * shape_.l + first, shape_.l}, {y + first, shape_.l, true}, 0,
+                       to + row * k_, k_);
   }
 
   /// R = Y Y^T or Y^T Y, whichever is small.
   void gram(const T* y, T* r) {
     const Int pieces = shape_.pieces();
-    shape_.each_piece([&](Int piece) { gram_of_piece(y, piece, pieces > 1 ? sums_.data() + piece * k_ * k_ : r); });
+    const auto sum = [&](Int piece) { return pieces > 1 ? sums_.data() + piece * k_ * k_ : r; };
+    if (packed_)
+      shape_.each(pieces, [&](Int piece) { gram_of_piece(y, piece, sum(piece)); });
+    else
+      shape_.each(pieces * blocks(),
+                  [&](Int i) { gram_of_piece(y, i / blocks(), i % blocks() * block_, sum(i / blocks())); });
     if (pieces > 1) {  // what lies above the diagonal blocks is not set, and not read
       for (Int row = 0; row < k_; row += block_)
         for (Int i = row; i < std::min(k_, row + block_); ++i) {
@@ -228,17 +239,18 @@ class Iteration {
 
   /// next = P Y or Y P
   void apply(const T* p, const T* y, T* next) const {
-    shape_.each_piece([&](Int piece) {
-      const Int first = shape_.begin(piece), length = shape_.begin(piece + 1) - first, l = shape_.l;
+    const Int l = shape_.l, parts = packed_ ? shape_.pieces() : shape_.parts();
+    shape_.each(parts, [&](Int part) {
+      const Int first = shape_.begin(part, parts), length = shape_.begin(part + 1, parts) - first;
       if (packed_) {
         if (shape_.tall) {
-          packed_->pack(p, k_, false, k_, k_, panels(piece));
-          return packed_->multiply(y + first * k_, k_, panels(piece), length, k_, k_, next + first * k_, k_);
+          packed_->pack(p, k_, false, k_, k_, panels(part));
+          return packed_->multiply(y + first * k_, k_, panels(part), length, k_, k_, next + first * k_, k_);
         }
         for (Int done = 0; done < length; done += kChunk) {
           const Int some = std::min(kChunk, length - done), at = first + done;
-          packed_->pack(y + at, l, false, k_, some, panels(piece));
-          packed_->multiply(p, k_, panels(piece), k_, some, k_, next + at, l);
+          packed_->pack(y + at, l, false, k_, some, panels(part));
+          packed_->multiply(p, k_, panels(part), k_, some, k_, next + at, l);
         }
         return;
       }

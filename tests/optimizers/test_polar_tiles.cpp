@@ -30,7 +30,7 @@ at::Tensor factor(const at::Tensor& x, const std::string& precision, Kernels for
 /// a single row.
 const std::vector<std::vector<std::int64_t>> kShapes = {
     {3, 32, 32},    {2, 32, 96},   {2, 96, 32},    {3, 64, 64}, {2, 128, 384}, {2, 384, 128}, {1, 64, 1600}, {1, 1600, 64},
-    {1, 4096, 128}, {2, 128, 128}, {2, 3, 32, 64}, {2, 7, 12},  {2, 33, 65},   {2, 70, 31},   {1, 1, 40}};
+    {1, 4096, 128}, {2, 128, 128}, {2, 3, 32, 64}, {2, 7, 12},  {2, 33, 65},   {2, 70, 31},   {1, 1, 40},    {1, 544, 576}};
 
 TEST(PolarTiles, AreAsAccurateAsAtensOperations) {
   for (const auto& shape : kShapes)
@@ -76,8 +76,10 @@ TEST(PolarTiles, FollowTheMemoryOfTheMatrixInEitherOrder) {
 
 TEST(PolarTiles, TreatEachMatrixAloneOnAnyNumberOfThreads) {
   const int before = at::get_num_threads();
-  for (const auto& shape : kShapes)
-    for (const char* precision : {"bf16", "fp32"}) {
+  auto shapes = kShapes;
+  shapes.push_back({1, 300, 301});  // for the BLAS in several blocks and parts
+  for (const auto& shape : shapes)
+    for (const char* precision : {"bf16", "fp32", "fp64"}) {
       SCOPED_TRACE(::testing::Message() << at::IntArrayRef(shape) << ' ' << precision);
       const at::Tensor x = gaussian(shape, 7, at::kFloat);
       std::vector<at::Tensor> results;
@@ -90,6 +92,25 @@ TEST(PolarTiles, TreatEachMatrixAloneOnAnyNumberOfThreads) {
       for (std::size_t i = 2; i < results.size(); ++i) EXPECT_TRUE(same_bits(results[i], results[i % 2]));
       EXPECT_TRUE(same_bits(results[0][0], results[1][0]));
     }
+}
+
+TEST(PolarTiles, SoDoTheMethodsOfLapack) {
+  const int before = at::get_num_threads();
+  for (const char* method : {"svd", "qdwh", "zolo"})
+    for (const std::vector<std::int64_t>& shape :
+         {std::vector<std::int64_t>{2, 33, 7}, {3, 7, 33}, {2, 50, 50}, {1, 1, 40}, {1, 260, 130}})
+      for (const char* precision : {"fp32", "fp64"}) {
+        SCOPED_TRACE(::testing::Message() << method << ' ' << at::IntArrayRef(shape) << ' ' << precision);
+        const at::Tensor x = gaussian(shape, 7, at::kFloat);
+        at::set_num_threads(1);
+        const at::Tensor first = factor(x, precision, Kernels::fused, {{"method", method}});
+        for (const int threads : {1, 2, 3}) {
+          at::set_num_threads(threads);
+          EXPECT_TRUE(same_bits(factor(x, precision, Kernels::fused, {{"method", method}}), first));
+          EXPECT_TRUE(same_bits(factor(x[0], precision, Kernels::fused, {{"method", method}}), first[0]));
+        }
+        at::set_num_threads(before);
+      }
 }
 
 TEST(PolarTiles, KeepZerosAndSpreadNothingBeyondAMatrix) {
