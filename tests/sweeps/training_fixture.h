@@ -71,9 +71,11 @@ inline Curve curve_of(const std::filesystem::path& run_db, const std::string& sq
   return result;
 }
 
+/// On the CPU.
 inline std::vector<NamedTensor> copy_of(const std::vector<NamedTensor>& state) {
   std::vector<NamedTensor> result;
-  for (const auto& [name, tensor] : state) result.emplace_back(name, tensor.clone());
+  for (const auto& [name, tensor] : state)
+    result.emplace_back(name, tensor.to(at::kCPU, tensor.scalar_type(), /*non_blocking=*/false, /*copy=*/true));
   return result;
 }
 
@@ -88,7 +90,8 @@ inline void expect_same_state(const std::vector<NamedTensor>& a, const std::vect
 /// A run in a folder of its own, one attempt after the other.
 class SmallRun {
  public:
-  explicit SmallRun(nlohmann::json job) : config(std::move(job)), layout(training_state_layout(config)) {
+  explicit SmallRun(nlohmann::json job, at::Device where = at::kCPU)
+      : config(std::move(job)), device(where), layout(training_state_layout(config)) {
     // One corpus for all runs of a vocabulary: counting its tokens takes longer than the training.
     static std::map<std::int64_t, Corpus> corpora;
     const std::int64_t vocabulary = config.at("model").at("vocab");
@@ -111,7 +114,7 @@ class SmallRun {
                    {.attempt = ++attempts, .resume_step = result.resumed, .started_at = "S"});
     store.set_flush_interval(std::chrono::hours(1));
     Checkpointer checkpointer(checkpoints(), policy, store);
-    Trainer trainer(config, corpus, at::kCPU, store,
+    Trainer trainer(config, corpus, device, store,
                     {.checkpointer = &checkpointer, .resume = found.checkpoint ? &*found.checkpoint : nullptr});
     result.outcome = trainer.run(hooks);
     result.state = copy_of(trainer.state());
@@ -123,6 +126,7 @@ class SmallRun {
   std::filesystem::path checkpoints() const { return folder / "ckpt"; }
 
   nlohmann::json config;
+  at::Device device;  ///< of the next attempt
   std::vector<NamedTensor> layout;
   Corpus corpus;
   TempFolder folder;
