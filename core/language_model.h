@@ -47,6 +47,10 @@ class LanguageModel {
   /// gradients bit for bit.
   virtual void set_recompute(bool on) = 0;
 
+  /// Whether forward(), loss() and their gradients queue their work on `device` without waiting for it, so that it can be
+  /// recorded (core/repeated_work.h).
+  virtual bool recordable(at::Device device) const = 0;
+
   virtual std::int64_t vocabulary() const = 0;
 
   /// The complete configuration: architecture, and every dimension by its name in the sweep file.

@@ -30,7 +30,8 @@ struct BlockInfo {
 /// A whole step of a bank: W <- retained W - lr U(gradient_factor G), in blocks of one shape and of the same strides.
 struct BankUpdate {
   at::Tensor weight, gradient;
-  double gradient_factor = 1;  ///< what clipping leaves of the gradient
+  double gradient_factor = 1;  ///< what clipping leaves of the gradient, where the host knows it,
+  at::Tensor clip = {};        ///< or that factor on a GPU; undefined: 1
   bool zero_gradient = false;  ///< G <- 0 once it has been read
   double retained = 1, lr = 0;
 };

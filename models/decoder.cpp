@@ -8,6 +8,7 @@
 
 #include "models/blocks/attention.h"
 #include "models/blocks/loss.h"
+#include "models/blocks/moe.h"
 #include "models/blocks/recompute.h"
 
 namespace equisweep {
@@ -44,6 +45,12 @@ Forward Decoder::forward(const at::Tensor& tokens_BT) const {
     return record.peaks();
   };
   return out;
+}
+
+bool Decoder::recordable(at::Device device) const {
+  if (recompute_) return false;  // its backward pass starts another
+  if (!config_.contains("experts")) return true;
+  return grouped_on_device(device, compute_dtype_, integer("d"), integer("expert_ff"));
 }
 
 std::vector<at::Tensor> Decoder::residual_stream(const at::Tensor& tokens_BT) const {

@@ -20,6 +20,7 @@ class Decoder : public LanguageModel {
   at::Tensor loss(const at::Tensor& hidden_BTD, const at::Tensor& targets_BT) const override;
   void set_compute_dtype(at::ScalarType dtype) override { compute_dtype_ = dtype; }
   void set_recompute(bool on) override { recompute_ = on; }
+  bool recordable(at::Device device) const override;
   std::int64_t vocabulary() const override { return config_.at("vocab").get<std::int64_t>(); }
   const nlohmann::json& config() const override { return config_; }
 

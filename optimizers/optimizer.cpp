@@ -177,10 +177,8 @@ void Optimizer::step(double factor, Gradients after) {
   const at::NoGradGuard no_grad;
   ++steps_;
   double gradient_factor = 1;  // known here on the CPU, where reading a scalar costs nothing
-  if (clip_.defined() && clip_.is_cpu())
-    gradient_factor = clip_.item<double>();
-  else if (clip_.defined())
-    for (const auto& bank : banks_) bank->gradient.mul_(clip_);
+  const at::Tensor clip = clip_.defined() && !clip_.is_cpu() ? clip_ : at::Tensor();
+  if (clip_.defined() && clip_.is_cpu()) gradient_factor = clip_.item<double>();
   clip_ = at::Tensor();
   std::vector<StepObserver*> watching;
   for (StepObserver* observer : observers_)
@@ -193,12 +191,14 @@ void Optimizer::step(double factor, Gradients after) {
         bank->rule->update({.weight = bank->weight_blocks,
                             .gradient = bank->gradient_blocks,
                             .gradient_factor = gradient_factor,
+                            .clip = clip,
                             .zero_gradient = after == Gradients::zero,
                             .retained = retained,
                             .lr = lr},
                            bank->state, bank->info()))
       continue;
     if (gradient_factor != 1) bank->gradient.mul_(gradient_factor);
+    if (clip.defined()) bank->gradient.mul_(clip);
     const at::ScalarType working = bank->working_dtype();
     const at::Tensor gradient = bank->blocks_of(bank->gradient_blocks, bank->gradient);
     const at::Tensor direction = bank->rule->direction(gradient.to(working), bank->state, bank->info());

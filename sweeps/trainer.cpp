@@ -8,10 +8,12 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
+#include <functional>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numbers>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <utility>
@@ -20,6 +22,7 @@
 #include "core/data/batches.h"
 #include "core/error.h"
 #include "core/fault_point.h"
+#include "core/repeated_work.h"
 #include "models/blocks/moe.h"
 #include "models/huggingface/weights.h"
 #include "models/models.h"
@@ -76,13 +79,15 @@ double spoilt(double loss) {
   return fault == Fault::none ? loss : not_finite(fault);
 }
 
-/// One entry of one weight's gradient: the last matrix of the last layer, which is an expert's where there are experts.
-void spoil_gradient(std::span<Param> params) {
+/// One entry of one weight's gradient: the last matrix of the last layer, which is an expert's where there are experts. True
+/// if it did.
+bool spoil_gradient(std::span<Param> params) {
   const Fault fault = fault_point("train.gradient");
-  if (fault == Fault::none) return;
+  if (fault == Fault::none) return false;
   const auto param =
       std::find_if(params.rbegin(), params.rend(), [](const Param& p) { return p.layer >= 0 && p.tensor.dim() > 1; });
   if (param != params.rend()) param->tensor.grad().view(-1)[-1] = not_finite(fault);
+  return true;
 }
 
 }  // namespace
@@ -166,6 +171,10 @@ struct Trainer::Impl {
     }
   }
 
+  /// Loss and gradient norm of the batch in `tokens_BT` and `targets_BT`, whose gradients are added to the banks. `watch`
+  /// sees the forward pass.
+  std::vector<at::Tensor> gradient(const std::function<void(const Forward&)>& watch = {});
+  std::vector<at::Tensor> gradient_of(const Batch& batch, std::int64_t step);
   /// The loss with the terms of train.router, where they are on.
   at::Tensor objective(const at::Tensor& loss, const Forward& f) const;
   Outcome run(const TrainerHooks& hooks);
@@ -191,7 +200,9 @@ struct Trainer::Impl {
   std::vector<std::unique_ptr<TimedDiagnostic>> diagnostics;
   std::int64_t resumed = 0;  ///< updates made by earlier attempts
   bool resumed_evaluated = false;
-  double training_seconds = 0;  ///< evaluation left out
+  at::Tensor tokens_BT, targets_BT;      ///< of the step, on the device
+  std::optional<RepeatedWork> repeated;  ///< gradient(), where it can be recorded
+  double training_seconds = 0;           ///< evaluation left out
   double last_loss = std::numeric_limits<double>::quiet_NaN();
 };
 
@@ -218,6 +229,37 @@ at::Tensor Trainer::Impl::objective(const at::Tensor& loss, const Forward& f) co
   if (balance > 0) sum = sum + balance * load_balancing_loss(f.router_logits_NE, config.at("model").at("top_k"));
   if (z > 0) sum = sum + z * router_z_loss(f.router_logits_NE);
   return sum;
+}
+
+std::vector<at::Tensor> Trainer::Impl::gradient(const std::function<void(const Forward&)>& watch) {
+  const Forward f = model->forward(tokens_BT);
+  const at::Tensor loss = model->loss(f.hidden_BTD, targets_BT);
+  if (watch) watch(f);
+  objective(loss, f).backward();
+  return {loss.detach(), optimizer->gradient_norm()};
+}
+
+std::vector<at::Tensor> Trainer::Impl::gradient_of(const Batch& batch, std::int64_t step) {
+  if (!tokens_BT.defined() || device.is_cpu()) {
+    tokens_BT = batch.tokens_BT.to(device);
+    targets_BT = batch.targets_BT.to(device);
+    if (device.is_cuda() && model->recordable(device) && !config.at("train").contains("router"))
+      repeated.emplace(device, [this] { return gradient(); });
+  } else {
+    tokens_BT.copy_(batch.tokens_BT);
+    targets_BT.copy_(batch.targets_BT);
+  }
+  const bool watched = std::any_of(diagnostics.begin(), diagnostics.end(), [&](const auto& d) { return d->wants(step); });
+  if (repeated && !watched) {
+    const bool refused = !repeated->refusal().empty();
+    std::vector<at::Tensor> results = repeated->run();
+    if (!refused && !repeated->refusal().empty())
+      store.add_event(step, "warning", "steps are slower than they could be: no CUDA graph of them: " + repeated->refusal());
+    return results;
+  }
+  return gradient([&](const Forward& f) {
+    for (const auto& d : diagnostics) d->observe_forward(step, f);
+  });
 }
 
 /// False, and nothing written, if it was given up on request.
@@ -295,12 +337,9 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     fault_point("train.step");
     const auto start = Clock::now();
     const Batch batch = batches.train(step);
-    const Forward f = model->forward(batch.tokens_BT.to(device));
-    const at::Tensor loss_tensor = model->loss(f.hidden_BTD, batch.targets_BT.to(device));
-    for (const auto& d : diagnostics) d->observe_forward(step, f);
-    objective(loss_tensor, f).backward();
-    spoil_gradient(model->params());
-    const at::Tensor norm = optimizer->gradient_norm();
+    const std::vector<at::Tensor> loss_and_norm = gradient_of(batch, step);
+    const at::Tensor loss_tensor = loss_and_norm[0];
+    const at::Tensor norm = spoil_gradient(model->params()) ? optimizer->gradient_norm() : loss_and_norm[1];
     const double loss = spoilt(loss_tensor.item<double>()), grad_norm = norm.item<double>();
 
     StepRow row{.step = step,

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "models/blocks/device_linear.h"
 #include "models/blocks/fused_embedding.h"
 #include "models/blocks/tile_linear.h"
 
@@ -17,6 +18,11 @@ Linear::Linear(const Scope& scope, std::string_view name, Role role, std::int64_
 at::Tensor Linear::operator()(const at::Tensor& x, const at::Tensor& add) const {
   if (tile_linear_serves(x, *weight_))
     return tile_linear(x, *weight_, bias_ ? at::TensorList(*bias_) : at::TensorList(), {nullptr, add})[0];
+  if (device_linear_serves(x, *weight_)) {
+    if (!bias_) return device_linear(x, *weight_, {}, add);
+    const at::Tensor y = device_linear(x, *weight_, *bias_);
+    return add.defined() ? residual(add, y) : y;
+  }
   const auto dtype = x.scalar_type();
   const at::Tensor y = bias_ ? at::linear(x, (*weight_).to(dtype), (*bias_).to(dtype)) : at::linear(x, (*weight_).to(dtype));
   return add.defined() ? residual(add, y) : y;
@@ -31,6 +37,8 @@ std::vector<at::Tensor> joint(const at::Tensor& x, std::initializer_list<const L
   if (tile_linear_serves(x, weights) && (biases.empty() || biases.size() == weights.size()))
     return tile_linear(x, weights, biases, {norm, {}});
   const at::Tensor input = norm ? (*norm)(x) : x;
+  if (device_linear_serves(input, weights) && (biases.empty() || biases.size() == weights.size()))
+    return parts_of(device_linear(input, weights, biases), weights);
   for (const Linear* map : maps) ys.push_back((*map)(input));
   return ys;
 }

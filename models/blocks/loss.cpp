@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "models/blocks/device_linear.h"
 #include "models/blocks/precision.h"
 #include "models/blocks/tile_linear.h"
 #include "models/blocks/tile_loss.h"
@@ -89,7 +90,9 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
       at::Tensor dh = dhidden_ND.narrow(0, begin, n);
       at::mm_out(dh, dz, head);
       // Chunks are summed in the dtype of the weight: bf16 sums would lose the small ones.
-      if (!dhead_VD.defined()) {
+      if (device_linear_serves(h, head_VD)) {
+        add_product(dhead_VD, dz.t(), h);
+      } else if (!dhead_VD.defined()) {
         dhead_VD = at::mm(dz.t(), h).to(head_VD.scalar_type());
       } else if (compute == head_VD.scalar_type()) {
         dhead_VD.addmm_(dz.t(), h);
@@ -119,7 +122,7 @@ at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head_VD, doub
 }
 
 std::int64_t loss_chunk(std::int64_t tokens, std::int64_t vocabulary, bool on_gpu) {
-  const std::int64_t budget = (std::int64_t{1} << (on_gpu ? 28 : 24)) / vocabulary;
+  const std::int64_t budget = (std::int64_t{1} << (on_gpu ? 29 : 24)) / vocabulary;
   return std::min(tokens, std::max<std::int64_t>(budget, 64));
 }
 

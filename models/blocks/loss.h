@@ -17,7 +17,7 @@ at::Tensor head_logits(const at::Tensor& hidden, const at::Tensor& head_VD, doub
 at::Tensor cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N, double softcap,
                          std::int64_t chunk = 0);
 
-/// The chunk that cross_entropy() chooses: few large products, but no more than some 2^24 logits (2^28 on a GPU).
+/// The chunk that cross_entropy() chooses: few large products, but no more than some 2^24 logits (2^29 on a GPU).
 std::int64_t loss_chunk(std::int64_t tokens, std::int64_t vocabulary, bool on_gpu);
 
 }  // namespace equisweep

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "models/blocks/device_linear.h"
 #include "models/blocks/tile_linear.h"
 #include "models/blocks/tile_mlp.h"
 #include "models/kernels/fused.inc"
@@ -105,6 +106,9 @@ GatedMlp::GatedMlp(const Scope& scope, std::int64_t d, std::int64_t ff, Gate gat
 at::Tensor GatedMlp::operator()(const at::Tensor& x_BTD, const Around& around) const {
   if (tile_linear_serves(x_BTD, {gate_.weight(), up_.weight(), down_.weight()}))
     return tile_mlp(x_BTD, gate_.weight(), up_.weight(), down_.weight(), kind_, around);
+  if (device_linear_serves(x_BTD, {gate_.weight(), up_.weight()}))
+    return down_(gated_joint(device_linear(around.input(x_BTD), {gate_.weight(), up_.weight()}), {.kind = kind_}, false),
+                 around.residual);
   const auto gate_up = joint(x_BTD, {&gate_, &up_}, around.norm);
   return down_(gated(gate_up[0], gate_up[1], kind_), around.residual);
 }

@@ -150,16 +150,6 @@ struct GroupedProduct : Function<GroupedProduct> {
   }
 };
 
-/// Whether LibTorch's grouped products serve: bf16 on a Hopper GPU or later, rows of whole packs of 16 bytes.
-bool groups_serve(const at::Tensor& x_ND, std::int64_t expert_ff) {
-#ifdef EQUISWEEP_GROUPED_MM
-  return cuda_fusable(x_ND) && x_ND.scalar_type() == at::kBFloat16 && x_ND.size(1) % 8 == 0 && expert_ff % 8 == 0 &&
-         cuda_capability(x_ND.device()) >= 90;
-#else
-  return false;
-#endif
-}
-
 #ifdef EQUISWEEP_GROUPED_MM
 /// GroupedProduct in one call for all experts, whose rows end at ends [E].
 struct DeviceGroupedProduct : Function<DeviceGroupedProduct> {
@@ -230,7 +220,7 @@ at::Tensor Moe::operator()(const at::Tensor& input_BTD, std::vector<at::Tensor>&
                                        {*gate_up_, bias(gate_up_bias_), *down_, bias(down_bias_), shape_.clamped},
                                        {shape_.clamped ? Gate::clamped : Gate::silu, shape_.alpha, shape_.limit}));
   }
-  const Slots slots = groups_serve(x_ND, shape_.expert_ff)
+  const Slots slots = grouped_on_device(x_ND.device(), dtype, shape_.d, shape_.expert_ff)
                           ? sort_on_device(routes.experts_NK, shape_.experts)
                           : sort_by_expert(routes.experts_NK, shape_.experts, row_multiple(x_ND));
 
@@ -242,6 +232,15 @@ at::Tensor Moe::operator()(const at::Tensor& input_BTD, std::vector<at::Tensor>&
   at::Tensor y_SD = expert_product(inner, cast(down_), slots, shape_.clamped);
   if (shape_.clamped) y_SD = y_SD + cast(down_bias_).index_select(0, slots.expert_of_slot);
   return plus_residual(CombineSlots::apply(y_SD, routes.weights_NK.to(dtype), slots.slot_of_pair));
+}
+
+bool grouped_on_device(at::Device device, at::ScalarType dtype, std::int64_t d, std::int64_t expert_ff) {
+#ifdef EQUISWEEP_GROUPED_MM
+  return kernels() == Kernels::fused && device.is_cuda() && cuda_row_kernels<float>() && dtype == at::kBFloat16 &&
+         d % 8 == 0 && expert_ff % 8 == 0 && cuda_capability(device) >= 90;
+#else
+  return false;
+#endif
 }
 
 Routes route(const at::Tensor& logits_NE, std::int64_t top_k, Routing routing) {

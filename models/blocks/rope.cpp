@@ -52,7 +52,12 @@ struct NormAndRotate : torch::autograd::Function<NormAndRotate> {
                             const std::optional<at::Tensor>& gain_or, double eps, double offset, std::int64_t C,
                             const at::Tensor& cos, const at::Tensor& sin) {
     std::int64_t stride = 0;
-    const at::Tensor x = uniform_rows(x_any, stride), gain = gain_or.value_or(at::Tensor());
+    at::Tensor x = uniform_rows(x_any, stride);
+    if (x.is_cuda() && (reinterpret_cast<std::uintptr_t>(x.data_ptr()) % 16 != 0 || stride % 4 != 0)) {
+      x = x.clone(at::MemoryFormat::Contiguous);  // wide loads, see turns() of cuda_rows.h
+      stride = x.size(2);
+    }
+    const at::Tensor gain = gain_or.value_or(at::Tensor());
     const auto B = x.size(0), T = x.size(1), D = x.size(2), width = gain.defined() ? gain.size(0) : 0;
     const at::Tensor y = at::empty({B, T, D / C, C}, x.options());
     const at::Tensor scale = width > 0 ? at::add(gain.to(cos.scalar_type()), offset).contiguous() : at::Tensor();

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "optimizers/kernels/layout.h"
+#include "optimizers/kernels/step_cuda.h"
 #include "optimizers/kernels/streams.inc"
 
 namespace equisweep {
@@ -35,10 +36,12 @@ double dot(const StepLoops<T>& loops, const T* s, const T* y, Int n) {
 }  // namespace
 
 bool factor_fits(const FusedStep& step, bool project) {
+  if (step.gradient.is_cuda()) return !project && cuda_matrices(step.gradient);
   return Lines::fits(step.gradient) && (!project || Lines(step.gradient).rows);
 }
 
 at::Tensor factor_input(const FusedStep& step, const FusedMomentum& momentum, double safety, at::ScalarType dtype) {
+  if (step.gradient.is_cuda()) return cuda_factor_input(step, momentum, safety, dtype);
   const Lines lines(step.gradient);
   const Pieces pieces(lines.batch.count(), lines.lines, lines.length);
   const at::Tensor y = at::empty({lines.batch.count(), lines.lines, lines.length}, at::TensorOptions().dtype(dtype));
@@ -121,6 +124,7 @@ std::vector<double> factor_nu(const FusedStep& step, const FusedMomentum& moment
 }
 
 void factor_step(const FusedStep& step, const at::Tensor& given_y, const std::vector<double>& gain, bool project) {
+  if (step.gradient.is_cuda()) return cuda_factor_step(step, given_y, gain.front());
   const Lines lines(step.gradient);
   const Pieces pieces(lines.batch.count(), lines.lines, lines.length);
   const at::Tensor y = in_lines(lines, given_y);

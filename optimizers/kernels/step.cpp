@@ -8,6 +8,7 @@
 
 #include "core/kernels.h"
 #include "optimizers/kernels/layout.h"
+#include "optimizers/kernels/step_cuda.h"
 #include "optimizers/kernels/streams.inc"
 
 namespace equisweep {
@@ -164,10 +165,10 @@ FusedStep transposed(FusedStep step) {
 }  // namespace
 
 std::optional<FusedStep> fused_direction(const at::Tensor& gradient, const at::Tensor& like) {
-  if (!loops_serve(like)) return std::nullopt;
+  if (!loops_serve(like) && !cuda_steps_serve(like)) return std::nullopt;
   FusedStep step;
   step.gradient = gradient;
-  if (gradient.scalar_type() != like.scalar_type() || !gradient.is_cpu() || !same_layout(gradient, like))
+  if (gradient.scalar_type() != like.scalar_type() || gradient.device() != like.device() || !same_layout(gradient, like))
     step.gradient = at::empty_like(like).copy_(gradient);
   step.direction = at::empty_like(like);
   return step;
@@ -175,18 +176,20 @@ std::optional<FusedStep> fused_direction(const at::Tensor& gradient, const at::T
 
 std::optional<FusedStep> fused_update(const BankUpdate& bank, const at::Tensor& like) {
   for (const at::Tensor* x : {&bank.weight, &bank.gradient})
-    if (!x->is_cpu() || x->scalar_type() != like.scalar_type() || !same_layout(*x, like)) return std::nullopt;
-  if (!loops_serve(like)) return std::nullopt;
+    if (x->device() != like.device() || x->scalar_type() != like.scalar_type() || !same_layout(*x, like)) return std::nullopt;
+  if (!loops_serve(like) && !cuda_steps_serve(like)) return std::nullopt;
   return FusedStep{.gradient = bank.gradient,
                    .weight = bank.weight,
                    .direction = {},
                    .gradient_factor = bank.gradient_factor,
+                   .clip = bank.clip,
                    .zero_gradient = bank.zero_gradient,
                    .retained = bank.retained,
                    .lr = bank.lr};
 }
 
 void adam_step(const FusedStep& step, const at::Tensor& m, const at::Tensor& v, const AdamCoefficients& c) {
+  if (step.gradient.is_cuda()) return cuda_adam_step(step, m, v, c);
   with_dtype(step.gradient, [&]<class T>() {
     const auto narrow = [](double x) { return static_cast<T>(x); };
     const AdamLoop<T> form{.keep1 = narrow(c.beta1),
@@ -210,6 +213,7 @@ void adam_step(const FusedStep& step, const at::Tensor& m, const at::Tensor& v, 
 }
 
 void momentum_step(const FusedStep& step, const FusedMomentum& momentum) {
+  if (step.gradient.is_cuda()) return cuda_momentum_step(step, momentum);
   with_dtype(step.gradient, [&]<class T>() {
     const Source<T> source(step, momentum);
     const Sink<T> sink(step);
@@ -222,6 +226,7 @@ void momentum_step(const FusedStep& step, const FusedMomentum& momentum) {
 }
 
 void sign_step(const FusedStep& step, const FusedMomentum& momentum, double size) {
+  if (step.gradient.is_cuda()) return cuda_momentum_step(step, momentum, size);
   with_dtype(step.gradient, [&]<class T>() {
     const Source<T> source(step, momentum);
     const Sink<T> sink(step);
@@ -237,6 +242,7 @@ void sign_step(const FusedStep& step, const FusedMomentum& momentum, double size
 }
 
 bool rows_step(const FusedStep& given, const FusedMomentum& given_momentum, const RowForm& form, bool columns) {
+  if (given.gradient.is_cuda()) return cuda_rows_step(given, given_momentum, form, columns);
   const FusedStep step = columns ? transposed(given) : given;
   FusedMomentum momentum = given_momentum;
   if (columns && momentum.m.defined()) momentum.m = momentum.m.mT();
@@ -258,8 +264,13 @@ bool rows_step(const FusedStep& given, const FusedMomentum& given_momentum, cons
 }
 
 bool fused_apply(const at::Tensor& weight, const at::Tensor& update, double retained, double lr) {
-  if (!loops_serve(weight) || !update.is_cpu() || update.scalar_type() != weight.scalar_type()) return false;
+  if (!loops_serve(weight) && !cuda_steps_serve(weight)) return false;
+  if (update.device() != weight.device() || update.scalar_type() != weight.scalar_type()) return false;
   const at::Tensor u = same_layout(update, weight) ? update : at::empty_like(weight).copy_(update);
+  if (weight.is_cuda()) {
+    cuda_apply(weight, u, retained, lr);
+    return true;
+  }
   with_dtype(weight, [&]<class T>() {
     T* w = elements<T>(weight);
     const T* from = elements<T>(u);

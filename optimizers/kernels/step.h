@@ -1,5 +1,5 @@
 #pragma once
-// Whole steps of banks on the CPU, each tensor read and written as seldom as the rule allows: the loops of loops.h over
+// Whole steps of banks, each tensor read and written as seldom as the rule allows: the loops of loops.h over
 // blocks of any layout. U either goes into the weights at once or, for those who want to see it, into a tensor, with the
 // same bits.
 
@@ -18,13 +18,14 @@ struct FusedStep {
   at::Tensor gradient;  ///< G
   at::Tensor weight;    ///< W <- retained W - lr U; undefined: U goes to `direction`
   at::Tensor direction;
-  double gradient_factor = 1;  ///< the rule acts on gradient_factor G
+  double gradient_factor = 1;  ///< the rule acts on gradient_factor G,
+  at::Tensor clip = {};        ///< on a GPU on clip G, a scalar there; undefined: 1
   bool zero_gradient = false;
   double retained = 1, lr = 0;
 };
 
 /// The step that makes U in a fresh tensor laid out like the state `like`; nothing where the loops do not serve: kernels()
-/// is reference, not on the CPU, another dtype, gaps in memory.
+/// is reference, neither on the CPU nor, with kernels for CUDA, on a GPU, another dtype, gaps in memory.
 std::optional<FusedStep> fused_direction(const at::Tensor& gradient, const at::Tensor& like);
 
 /// The step of `bank` if, in addition, its tensors are laid out like the state.
@@ -59,11 +60,12 @@ struct RowForm {
 };
 
 /// U = the rows of S, treated by `form`; columns in place of rows if `columns`. False, and nothing touched, for a layout
-/// without a form: centred rows whose elements are not adjacent, rows of which neither side is.
+/// without a form: centred rows whose elements are not adjacent, rows of which neither side is; on a GPU also centred ones,
+/// and rows that do not lie one behind the other.
 bool rows_step(const FusedStep& step, const FusedMomentum& momentum, const RowForm& form, bool columns = false);
 
 /// Whether the blocks have a layout for the three functions below: rows or columns of adjacent elements; rows, if the result
-/// is to be projected.
+/// is to be projected. On a GPU, which has no factor_nu() and no projection, one behind the other.
 bool factor_fits(const FusedStep& step, bool project);
 
 /// S / (safety ||S||_F) for each matrix, as a batch [B, m, n] of dtype `dtype`: bf16 or that of the step; the norm in fp64.

@@ -32,6 +32,10 @@ bool FusedRule::run(const FusedStep& step, RuleState& state, const BlockInfo& bl
   ++state.step;
   const FusedMomentum folded = momentum_of(state);
   if (fused(step, folded, state, block)) return true;
+  if (step.gradient.is_cuda()) {  // what has no form there is left to the definition
+    --state.step;
+    return false;
+  }
   FusedStep fold = step;
   fold.weight = at::Tensor();
   fold.direction = at::empty_like(step.gradient);
@@ -52,6 +56,8 @@ bool polar_step(const FusedStep& step, const FusedMomentum& momentum, const Pola
   const at::ScalarType working = step.gradient.scalar_type();
   const std::optional<PolarStart> start = form.polar.start(working);
   const bool starts = start && (start->dtype == working || start->dtype == at::kBFloat16);
+  // On a GPU nu would have to wait for the device.
+  if (step.gradient.is_cuda() && (!starts || form.alpha != 0 || form.rows.normalize)) return false;
   FusedStep first = step;
   first.weight = at::Tensor();
   FusedStep last = step;

@@ -2,6 +2,7 @@
 //
 //   bench_optimizer_step --benchmark_filter=qwen3-tiny
 //   bench_optimizer_step --serve --arch qwen3 --size tiny      as a contestant of race.py (scripts/race)
+//   bench_optimizer_step --serve --arch qwen3 --size paper --device cuda --stack adamw,muon-bf16
 //
 // Counters: ns_param; GB_s, the bytes that one pass over weight, gradient and state must move, over the time; GFLOP_s, the
 // flops of five polynomial steps, over the time; x_floor, the time over what this machine's copy bandwidth and matrix
@@ -15,6 +16,7 @@
 #include <chrono>
 #include <cstdio>
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -153,12 +155,19 @@ json claiming(const json& stack, std::span<const Param> params) {
 
 /// A model's weights with random gradients, claimed by a stack, after its first step.
 struct Contest {
-  Contest(const std::string& name, json given) : stack(std::move(given)), survey(stack) {
+  Contest(const std::string& name, json given, at::Device device = at::kCPU) : stack(std::move(given)), survey(stack) {
     initialize(*model(name), 1);
+    convert_weights(*owner, device, at::kFloat);
     optimizer = std::make_unique<Optimizer>(owner->params(), claiming(stack, owner->params()));
     for (const Param& param : owner->params()) param.tensor.grad().normal_(0, 1e-3);
     optimizer->add_observer(&survey);
     for (int warm_up = 0; warm_up < 2; ++warm_up) optimizer->step(1.0);
+  }
+  /// One step, until the device has made it.
+  void step() {
+    optimizer->step(1.0);
+    const at::Tensor& weight = owner->params().back().tensor;
+    if (weight.is_cuda()) weight.detach().view(-1)[0].item<float>();
   }
   LanguageModel* model(const std::string& name) {
     owner = make_model(resolve_model(name, json::object()));
@@ -171,27 +180,28 @@ struct Contest {
 };
 
 /// First directions of all matrices, as weights that were zero move.
-std::vector<at::Tensor> first_step(const std::string& name, const json& stack, at::ScalarType dtype) {
+std::vector<at::Tensor> first_step(const std::string& name, const json& stack, at::ScalarType dtype, at::Device device) {
   const auto model = make_model(resolve_model(name, json::object()));
-  for (Param& param : model->params()) param.tensor.set_data(at::zeros(param.tensor.sizes(), dtype));
+  for (Param& param : model->params())
+    param.tensor.set_data(at::zeros(param.tensor.sizes(), at::TensorOptions().dtype(dtype).device(device)));
   Optimizer optimizer(model->params(), claiming(stack, model->params()));
   at::manual_seed(2);
   for (const Param& param : model->params()) param.tensor.grad().copy_(at::randn(param.tensor.sizes()).mul_(1e-3));
   optimizer.step(1.0);
   std::vector<at::Tensor> result;
   for (const Param& param : model->params())
-    if (param.tensor.dim() > 1) result.push_back(param.tensor.detach().to(at::kDouble));
+    if (param.tensor.dim() > 1) result.push_back(param.tensor.detach().cpu().to(at::kDouble));
   return result;
 }
 
 /// Largest relative distance of a first update of a matrix from the definition of its rule in fp64.
-double error_of(const std::string& name, const json& stack) {
+double error_of(const std::string& name, const json& stack, at::Device device) {
   json exact = stack;
   for (auto& [entry_name, options] : exact.items())
     if (options.contains("polar")) options["polar"]["precision"] = "fp64";
-  const std::vector<at::Tensor> ours = first_step(name, stack, at::kFloat);
+  const std::vector<at::Tensor> ours = first_step(name, stack, at::kFloat, device);
   set_kernels(Kernels::reference);
-  const std::vector<at::Tensor> defined = first_step(name, exact, at::kDouble);
+  const std::vector<at::Tensor> defined = first_step(name, exact, at::kDouble, device);
   set_kernels(Kernels::fused);
   double worst = 0;
   for (std::size_t i = 0; i < ours.size(); ++i)
@@ -212,14 +222,15 @@ void time_step(benchmark::State& state, const std::string& model, const json& st
 }
 
 /// A cell for each stack; see tests/bench/serve.h.
-int race(const std::string& arch, const std::string& size) {
+int race(const std::string& arch, const std::string& size, at::Device device, const std::string& only) {
   std::vector<std::unique_ptr<Contest>> contests;
   std::vector<std::pair<std::string, std::function<void()>>> cells;
   json errors;
   for (const auto& [name, stack] : stacks()) {
-    errors[name] = error_of(arch + "-" + size, stack);
-    contests.push_back(std::make_unique<Contest>(arch + "-" + size, stack));
-    cells.emplace_back(name, [contest = contests.back().get()] { contest->optimizer->step(1.0); });
+    if (!only.empty() && ("," + only + ",").find("," + name + ",") == std::string::npos) continue;
+    if (size != "paper") errors[name] = error_of(arch + "-" + size, stack, device);
+    contests.push_back(std::make_unique<Contest>(arch + "-" + size, stack, device));
+    cells.emplace_back(name, [contest = contests.back().get()] { contest->step(); });
   }
   return serve(cells, {{"arch", arch},
                        {"size", size},
@@ -245,8 +256,17 @@ void register_all() {
 int main(int argc, char** argv) {
   equisweep::keep_freed_pages();
   const std::vector<std::string> args(argv + 1, argv + argc);
-  if (args.size() == 5 && args[0] == "--serve" && args[1] == "--arch" && args[3] == "--size")
-    return equisweep::race(args[2], args[4]);
+  if (!args.empty() && args[0] == "--serve") {
+    std::map<std::string, std::string> given = {{"--arch", ""}, {"--size", ""}, {"--device", "cpu"}, {"--stack", ""}};
+    for (std::size_t i = 1; i < args.size(); i += 2) {
+      if (!given.contains(args[i]) || i + 1 == args.size()) {
+        fmt::print(stderr, "bench_optimizer_step --serve --arch A --size S [--device D] [--stack NAME,...]\n");
+        return 2;
+      }
+      given[args[i]] = args[i + 1];
+    }
+    return equisweep::race(given["--arch"], given["--size"], at::Device(given["--device"]), given["--stack"]);
+  }
   equisweep::register_all();
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;

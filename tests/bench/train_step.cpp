@@ -11,8 +11,10 @@
 #include <benchmark/benchmark.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
+#include "core/repeated_work.h"
 #include "models/models.h"
 #include "optimizers/optimizer.h"
 #include "optimizers/rules.h"
@@ -50,20 +52,27 @@ class Training {
     const at::Tensor tokens = at::multinomial(zipf, B * (T + 1), true).reshape({B, T + 1}).to(device);
     inputs_ = tokens.narrow(1, 0, T).contiguous();
     targets_ = tokens.narrow(1, 1, T).contiguous();
+    if (device.is_cuda() && model_->recordable(device)) repeated_.emplace(device, [this] { return gradient(); });
   }
 
   double step() {
-    const at::Tensor loss = model_->loss(model_->forward(inputs_).hidden_BTD, targets_);
-    loss.backward();
-    optimizer_->clip(optimizer_->gradient_norm(), 1.0);
+    const std::vector<at::Tensor> loss_and_norm = repeated_ ? repeated_->run() : gradient();
+    optimizer_->clip(loss_and_norm[1], 1.0);
     optimizer_->step(1.0, Optimizer::Gradients::zero);
-    return loss.item<double>();
+    return loss_and_norm[0].item<double>();
   }
 
  private:
+  std::vector<at::Tensor> gradient() {
+    const at::Tensor loss = model_->loss(model_->forward(inputs_).hidden_BTD, targets_);
+    loss.backward();
+    return {loss.detach(), optimizer_->gradient_norm()};
+  }
+
   std::unique_ptr<LanguageModel> model_;
   std::unique_ptr<Optimizer> optimizer_;
   at::Tensor inputs_, targets_;
+  std::optional<RepeatedWork> repeated_;
 };
 
 void time_step(benchmark::State& state, const std::string& name, const std::string& precision) {

@@ -5,12 +5,14 @@
 
 #include "core/cuda.h"
 #include "models/blocks/attention.h"
+#include "models/blocks/device_linear.h"
 #include "models/blocks/loss.h"
 #include "models/blocks/mlp.h"
 #include "models/blocks/moe.h"
 #include "models/blocks/norm.h"
 #include "models/blocks/rope.h"
 #include "models/kernels/fused.inc"
+#include "tests/cuda/gpu.h"
 #include "tests/models/compare_kernels.inc"
 
 namespace equisweep::test_cuda_kernels {
@@ -18,12 +20,7 @@ namespace {
 
 using fused_tests::normal, fused_tests::Operation, fused_tests::outcome, fused_tests::Tensors;
 
-class CudaKernels : public testing::Test {
- protected:
-  void SetUp() override {
-    if (!at::hasCUDA()) GTEST_SKIP() << "no CUDA device";
-  }
-};
+class CudaKernels : public testing::OnGpu {};
 
 /// Values and gradients of f on the GPU, with our kernels, against those of the plain form in fp64 on the CPU, of the same
 /// rounded inputs. `narrow` and the bounds as in compare_kernels.inc. `repeats`: whether sums have one order.
@@ -177,6 +174,42 @@ TEST_F(CudaKernels, FlashAttention) {
     compare(
         what + " with sinks", [&](const Tensors& in) { return attend(in[0], in[1], in[2], scale, w, in[3]); },
         {q, k, v, normal({H}, 15)}, 3, /*repeats=*/false);
+  }
+}
+
+TEST_F(CudaKernels, LinearMapsOfOneInput) {
+  const at::Tensor x = normal({3, 50, 24}, 70), first = normal({40, 24}, 71), second = normal({8, 24}, 72),
+                   b1 = normal({40}, 73), b2 = normal({8}, 74), residual = normal({3, 50, 40}, 75);
+  const auto plain = [](const at::Tensor& in, const at::Tensor& w, const at::Tensor& b) { return at::linear(in, w, b); };
+  compare("two maps",
+          [&](const Tensors& in) {
+            if (device_linear_serves(in[0], {in[1], in[2]})) return device_linear(in[0], {in[1], in[2]});
+            return at::cat({at::linear(in[0], in[1]), at::linear(in[0], in[2])}, -1);
+          },
+          {x, first, second}, 1, true, {"bf16"});
+  compare("two maps with biases",
+          [&](const Tensors& in) {
+            if (device_linear_serves(in[0], {in[1], in[2]})) return device_linear(in[0], {in[1], in[2]}, {in[3], in[4]});
+            return at::cat({plain(in[0], in[1], in[3]), plain(in[0], in[2], in[4])}, -1);
+          },
+          {x, first, second, b1, b2}, 1, true, {"bf16"});
+  compare("a map and a residual",
+          [&](const Tensors& in) {
+            if (device_linear_serves(in[0], in[2])) return device_linear(in[0], in[2], {}, in[1]);
+            return at::linear(in[0], in[2]) + in[1];
+          },
+          {x, residual, first}, 2, true, {"bf16"});
+}
+
+TEST_F(CudaKernels, GradientsOfWeightsAreSummedInFp32AndAdded) {
+  const at::Tensor x = normal({500, 24}, 76).to(at::kCUDA, at::kBFloat16),
+                   dy = normal({500, 40}, 77).to(at::kCUDA, at::kBFloat16);
+  const at::Tensor w = normal({40, 24}, 78).to(at::kCUDA, at::kFloat).requires_grad_();
+  const at::Tensor expected = at::mm(dy.to(at::kDouble).t(), x.to(at::kDouble));
+  for (const double times : {1.0, 2.0}) {  // the second is added to the first
+    device_linear(x, w).backward(dy);
+    const double error = (w.grad().to(at::kDouble) - times * expected).norm().item<double>();
+    EXPECT_LE(error, 1e-6 * times * expected.norm().item<double>()) << times;
   }
 }
 
