@@ -58,6 +58,9 @@ if(NOT TARGET equisweep_torch)
   add_library(equisweep_torch INTERFACE IMPORTED)
   target_include_directories(equisweep_torch INTERFACE ${TORCH_INCLUDE_DIRS})
   target_link_libraries(equisweep_torch INTERFACE ${TORCH_LIBRARIES})
+  # LibTorch's libraries bring parts of a standard library of their own (std::filesystem of 2.11's CUDA build crashes), and the
+  # first library in a program's list is the one whose functions are taken.
+  target_link_options(equisweep_torch INTERFACE "LINKER:--push-state,--no-as-needed" -lstdc++ "LINKER:--pop-state")
   # at::parallel_for is compiled into the code that calls it, and runs on one thread where that code is without OpenMP. By
   # flag, not by path: the libgomp beside LibTorch is the one that is loaded.
   target_compile_options(equisweep_torch INTERFACE ${OpenMP_CXX_FLAGS})
