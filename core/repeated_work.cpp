@@ -67,21 +67,30 @@ struct RepeatedWork::Impl {
       results = work();
       recording->capture_end();
     } catch (const c10::OutOfMemoryError&) {
+      abandon(pool);
       throw;
     } catch (const c10::Error& error) {
+      abandon(pool);
       refusal = error.what_without_backtrace();
       refusal.resize(std::min(refusal.size(), refusal.find('\n')));
-      // The allocator and the stream still record, and LibTorch ends neither.
-      cudaGraph_t unfinished = nullptr;
-      (void)cudaStreamEndCapture(stream->stream(), &unfinished);
-      if (unfinished) (void)cudaGraphDestroy(unfinished);
-      (void)cudaGetLastError();
-      c10::cuda::CUDACachingAllocator::endAllocateToPool(stream->device_index(), pool);
-      c10::cuda::CUDACachingAllocator::releasePool(stream->device_index(), pool);
       return false;
+    } catch (...) {
+      abandon(pool);
+      throw;
     }
     graph = std::move(recording);
     return true;
+  }
+
+  /// The allocator and the stream still record after an error, and LibTorch ends neither: the next free would call into a
+  /// graph that is gone.
+  void abandon(const at::cuda::MempoolId_t& pool) {
+    cudaGraph_t unfinished = nullptr;
+    (void)cudaStreamEndCapture(stream->stream(), &unfinished);
+    if (unfinished) (void)cudaGraphDestroy(unfinished);
+    (void)cudaGetLastError();
+    c10::cuda::CUDACachingAllocator::endAllocateToPool(stream->device_index(), pool);
+    c10::cuda::CUDACachingAllocator::releasePool(stream->device_index(), pool);
   }
 };
 

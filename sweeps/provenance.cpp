@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "core/cuda.h"
 #include "core/kernels.h"
 #include "equisweep_version.h"
 #include "sweeps/device.h"
@@ -45,7 +46,9 @@ std::string cuda_status() {
   if (!at::Context::hasCUDART()) return "LibTorch was built without CUDA: CPU slots are used";
   const int devices = cuda_device_count();
   if (devices == 0) return "LibTorch was built with CUDA but finds no driver or no device: CPU slots are used";
-  return std::to_string(devices) + (devices == 1 ? " device" : " devices");
+  std::string text = std::to_string(devices) + (devices == 1 ? " device" : " devices");
+  for (const std::string& name : cuda_device_names()) text += (text.find(':') == std::string::npos ? ": " : "; ") + name;
+  return text;
 }
 
 nlohmann::json provenance() {

@@ -8,7 +8,7 @@ namespace equisweep {
 
 /// {"equisweep": version, "commit": ..., "modified": bool, "libtorch": ..., "compiler": ..., "sqlite": ..., "host": ...,
 /// "os": ...,
-///  "cpu": ..., "cores": n, "memory_bytes": n, "bf16": "amx" | "avx512" | "emulated", "cuda": {...}, "command": [...]}
+///  "cpu": ..., "cores": n, "memory_bytes": n, "bf16": "amx" | "avx512" | "emulated", "cuda": words, "command": [...]}
 /// bf16: what products of bf16 matrices run on: tile registers, vectors with AVX512-BF16, or as fp32.
 nlohmann::json provenance();
 

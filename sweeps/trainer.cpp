@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdlib>
-#include <functional>
 #include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -171,9 +170,8 @@ struct Trainer::Impl {
     }
   }
 
-  /// Loss and gradient norm of the batch in `tokens_BT` and `targets_BT`, whose gradients are added to the banks. `watch`
-  /// sees the forward pass.
-  std::vector<at::Tensor> gradient(const std::function<void(const Forward&)>& watch = {});
+  /// Loss and gradient norm of the batch; diagnostics see the forward pass of step `watched`, of 0 none.
+  std::vector<at::Tensor> gradient(std::int64_t watched);
   std::vector<at::Tensor> gradient_of(const Batch& batch, std::int64_t step);
   /// The loss with the terms of train.router, where they are on.
   at::Tensor objective(const at::Tensor& loss, const Forward& f) const;
@@ -231,10 +229,11 @@ at::Tensor Trainer::Impl::objective(const at::Tensor& loss, const Forward& f) co
   return sum;
 }
 
-std::vector<at::Tensor> Trainer::Impl::gradient(const std::function<void(const Forward&)>& watch) {
+std::vector<at::Tensor> Trainer::Impl::gradient(std::int64_t watched) {
   const Forward f = model->forward(tokens_BT);
   const at::Tensor loss = model->loss(f.hidden_BTD, targets_BT);
-  if (watch) watch(f);
+  if (watched > 0)
+    for (const auto& d : diagnostics) d->observe_forward(watched, f);
   objective(loss, f).backward();
   return {loss.detach(), optimizer->gradient_norm()};
 }
@@ -244,22 +243,18 @@ std::vector<at::Tensor> Trainer::Impl::gradient_of(const Batch& batch, std::int6
     tokens_BT = batch.tokens_BT.to(device);
     targets_BT = batch.targets_BT.to(device);
     if (device.is_cuda() && model->recordable(device) && !config.at("train").contains("router"))
-      repeated.emplace(device, [this] { return gradient(); });
+      repeated.emplace(device, [this] { return gradient(0); });
   } else {
     tokens_BT.copy_(batch.tokens_BT);
     targets_BT.copy_(batch.targets_BT);
   }
-  const bool watched = std::any_of(diagnostics.begin(), diagnostics.end(), [&](const auto& d) { return d->wants(step); });
-  if (repeated && !watched) {
-    const bool refused = !repeated->refusal().empty();
-    std::vector<at::Tensor> results = repeated->run();
-    if (!refused && !repeated->refusal().empty())
-      store.add_event(step, "warning", "steps are slower than they could be: no CUDA graph of them: " + repeated->refusal());
-    return results;
-  }
-  return gradient([&](const Forward& f) {
-    for (const auto& d : diagnostics) d->observe_forward(step, f);
-  });
+  const auto wants = [&](const auto& d) { return d->wants(step); };
+  if (!repeated || std::any_of(diagnostics.begin(), diagnostics.end(), wants)) return gradient(step);
+  const bool refused = !repeated->refusal().empty();
+  std::vector<at::Tensor> results = repeated->run();
+  if (!refused && !repeated->refusal().empty())
+    store.add_event(step, "warning", "steps are slower than they could be: no CUDA graph of them: " + repeated->refusal());
+  return results;
 }
 
 /// False, and nothing written, if it was given up on request.
@@ -338,9 +333,8 @@ Outcome Trainer::Impl::train(const TrainerHooks& hooks) {
     const auto start = Clock::now();
     const Batch batch = batches.train(step);
     const std::vector<at::Tensor> loss_and_norm = gradient_of(batch, step);
-    const at::Tensor loss_tensor = loss_and_norm[0];
     const at::Tensor norm = spoil_gradient(model->params()) ? optimizer->gradient_norm() : loss_and_norm[1];
-    const double loss = spoilt(loss_tensor.item<double>()), grad_norm = norm.item<double>();
+    const double loss = spoilt(loss_and_norm[0].item<double>()), grad_norm = norm.item<double>();
 
     StepRow row{.step = step,
                 .tokens = step * batch_tokens(),
