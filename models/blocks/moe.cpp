@@ -234,7 +234,8 @@ at::Tensor Moe::operator()(const at::Tensor& input_BTD, std::vector<at::Tensor>&
   return plus_residual(CombineSlots::apply(y_SD, routes.weights_NK.to(dtype), slots.slot_of_pair));
 }
 
-bool grouped_on_device(at::Device device, at::ScalarType dtype, std::int64_t d, std::int64_t expert_ff) {
+bool grouped_on_device([[maybe_unused]] at::Device device, [[maybe_unused]] at::ScalarType dtype,
+                       [[maybe_unused]] std::int64_t d, [[maybe_unused]] std::int64_t expert_ff) {
 #ifdef EQUISWEEP_GROUPED_MM
   return kernels() == Kernels::fused && device.is_cuda() && cuda_row_kernels<float>() && dtype == at::kBFloat16 &&
          d % 8 == 0 && expert_ff % 8 == 0 && cuda_capability(device) >= 90;

@@ -113,6 +113,11 @@ struct NormAndRotate : torch::autograd::Function<NormAndRotate> {
   }
 };
 
+/// A GPU turns heads of widths that suit it, after a norm over each of them; not after one over all of them.
+bool rotation_fusable(const at::Tensor& x, std::int64_t C, const RmsNorm& norm) {
+  return fusable(x) || (cuda_fusable(x) && cuda_row_kernels<float>()->turns(C, C) && (!norm || norm.gain().size(0) == C));
+}
+
 }  // namespace
 
 std::vector<double> Rope::inverse_frequencies() const {
@@ -143,11 +148,6 @@ std::vector<double> Rope::inverse_frequencies() const {
 double Rope::attention_factor() const {
   if (!scaling || scaling->kind != RopeScaling::Kind::yarn) return 1;
   return scaling->attention_factor.value_or(scaling->factor <= 1 ? 1.0 : 0.1 * std::log(scaling->factor) + 1);
-}
-
-/// A GPU turns heads of widths that suit it, after a norm over each of them; not after one over all of them.
-bool rotation_fusable(const at::Tensor& x, std::int64_t C, const RmsNorm& norm) {
-  return fusable(x) || (cuda_fusable(x) && cuda_row_kernels<float>()->turns(C, C) && (!norm || norm.gain().size(0) == C));
 }
 
 at::Tensor rotate(const Rope& rope, const at::Tensor& x_BTHC) {
