@@ -13,7 +13,8 @@ namespace equisweep {
 
 #ifdef EQUISWEEP_CUDA
 
-CudaStream cuda_stream(const at::Tensor& x) { return c10::cuda::getCurrentCUDAStream(x.device().index()).stream(); }
+CudaQueue::CudaQueue(const at::Tensor& x)
+    : on_device_(x.device()), stream_(c10::cuda::getCurrentCUDAStream(x.device().index()).stream()) {}
 
 std::vector<std::string> cuda_device_names() {
   std::vector<std::string> names;
@@ -36,7 +37,9 @@ int cuda_capability(at::Device device) {
 
 #else
 
-CudaStream cuda_stream(const at::Tensor&) { TORCH_CHECK(false, "this program was built without CUDA"); }
+CudaQueue::CudaQueue(const at::Tensor& x) : on_device_(x.device()), stream_(nullptr) {
+  TORCH_CHECK(false, "this program was built without CUDA");
+}
 std::vector<std::string> cuda_device_names() { return {}; }
 int cuda_capability(at::Device) { return 0; }
 

@@ -3,6 +3,7 @@
 // of it is there and says so.
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
 
 #include <string>
 #include <vector>
@@ -12,11 +13,23 @@ namespace equisweep {
 /// A cudaStream_t.
 using CudaStream = void*;
 
-/// The stream on which ATen queues work for the device of `x`, a CUDA tensor.
-CudaStream cuda_stream(const at::Tensor& x);
+/// The stream on which ATen queues work for the device of `x`, a CUDA tensor. That is the current device for as long as this
+/// lives: as an argument, until the call has returned.
+class CudaQueue {
+ public:
+  explicit CudaQueue(const at::Tensor& x);
+  operator CudaStream() const { return stream_; }
+
+ private:
+  c10::DeviceGuard on_device_;
+  CudaStream stream_;
+};
 
 /// "NVIDIA H100 80GB HBM3, 79.1 GiB, compute capability 9.0" for every device that this process sees.
 std::vector<std::string> cuda_device_names();
+
+/// What our own kernels are compiled for at least (cmake/library.cmake).
+inline constexpr int kOldestCapability = 80;
 
 /// 10 major + minor of the compute capability of a CUDA device, say 90; 0 without CUDA.
 int cuda_capability(at::Device device);

@@ -66,17 +66,12 @@ struct RepeatedWork::Impl {
     try {
       results = work();
       recording->capture_end();
-    } catch (const c10::OutOfMemoryError&) {
+    } catch (const std::exception& error) {  // if it was not the recording's fault, running it as it is says so
       abandon(pool);
-      throw;
-    } catch (const c10::Error& error) {
-      abandon(pool);
-      refusal = error.what_without_backtrace();
+      const auto* from_torch = dynamic_cast<const c10::Error*>(&error);
+      refusal = from_torch ? from_torch->what_without_backtrace() : error.what();
       refusal.resize(std::min(refusal.size(), refusal.find('\n')));
       return false;
-    } catch (...) {
-      abandon(pool);
-      throw;
     }
     graph = std::move(recording);
     return true;
@@ -89,8 +84,11 @@ struct RepeatedWork::Impl {
     (void)cudaStreamEndCapture(stream->stream(), &unfinished);
     if (unfinished) (void)cudaGraphDestroy(unfinished);
     (void)cudaGetLastError();
-    c10::cuda::CUDACachingAllocator::endAllocateToPool(stream->device_index(), pool);
-    c10::cuda::CUDACachingAllocator::releasePool(stream->device_index(), pool);
+    for (const auto end : {c10::cuda::CUDACachingAllocator::endAllocateToPool, c10::cuda::CUDACachingAllocator::releasePool})
+      try {
+        end(stream->device_index(), pool);
+      } catch (const c10::Error&) {  // LibTorch had ended it
+      }
   }
 };
 

@@ -11,7 +11,7 @@
 namespace equisweep {
 
 /// The first calls run the work as it is, the next one records what it queues, and from then on one launch queues all of it:
-/// small models wait for launches otherwise. Same kernels, same bits.
+/// small models wait for launches otherwise. The same kernels, and so the same bits where they repeat.
 ///
 /// The work reads and writes the same tensors at every call and decides nothing by their contents; what it allocates belongs
 /// to the recording. Where it waits for the device or copies from the host it cannot be recorded: refusal() says so, and

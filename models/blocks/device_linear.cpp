@@ -65,6 +65,7 @@ struct DeviceLinear : torch::autograd::Function<DeviceLinear> {
       const auto n = saved[i].size(0);
       const at::Tensor dy = dy_MN.narrow(1, begin, n);
       begin += n;
+      if (!ctx->needs_input_grad(1 + i)) continue;
       if (parameters > weights) gradients[1 + weights + i] = dy.sum(0, false, saved[weights + i].scalar_type());
       at::Tensor sum = saved[i].grad();
       const bool adds = sum.defined() && sum.scalar_type() == at::kFloat && sum.is_contiguous();

@@ -13,8 +13,8 @@ bool device_linear_serves(const at::Tensor& x, at::TensorList weights);
 
 /// x [..., K] times each W_i [N_i, K]^T, plus b_i [N_i] where there are biases (as many as weights), side by side:
 /// [..., N_1 + N_2 + ...], plus `residual` of that shape, if it is defined and there are no biases. The weights are rounded
-/// to bf16, products are summed in fp32 and rounded to bf16; the gradients of the weights stay fp32, and are added in the
-/// product itself to a gradient that is there already.
+/// to bf16, products are summed as cuBLAS does and rounded to bf16; the gradients of the weights stay fp32, and are added in
+/// the product itself to a gradient that is there already.
 at::Tensor device_linear(const at::Tensor& x, at::TensorList weights, at::TensorList biases = {},
                          const at::Tensor& residual = {});
 

@@ -27,8 +27,9 @@ at::Tensor row_losses(const at::Tensor& z, const at::Tensor& targets, bool gradi
   with_element(z.scalar_type(), [&]<class T>() {
     using W = Wide<T>;
     if (z.is_cuda()) {
+      TORCH_CHECK(targets.device() == z.device(), "targets on ", targets.device(), ", logits on ", z.device());
       cuda_row_kernels<T>()->cross_entropy(elements<T>(z), V, target, gradient, W(1) / static_cast<W>(N),
-                                           elements<W>(losses), n, cuda_stream(z));
+                                           elements<W>(losses), n, CudaQueue(z));
       return;
     }
     over_rows(n, V, [&](std::int64_t begin, std::int64_t end) {

@@ -20,7 +20,7 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
     with_element(gate.scalar_type(), [&]<class T>() {
       if (gate.is_cuda()) {
         cuda_row_kernels<T>()->gate({static_cast<Gate>(kind)}, rows_of<const T>(gate, up, 0), elements<T>(h),
-                                    gate.numel() / width, cuda_stream(gate));
+                                    gate.numel() / width, CudaQueue(gate));
         return;
       }
       over_rows(gate.numel() / width, width, [&](std::int64_t begin, std::int64_t end) {
@@ -42,7 +42,7 @@ struct GatedFunction : torch::autograd::Function<GatedFunction> {
     with_element(gate.scalar_type(), [&]<class T>() {
       if (gate.is_cuda()) {
         cuda_row_kernels<T>()->gate_backward({kind}, rows_of<const T>(gate, up, 0), elements<T>(dh),
-                                             rows_of<T>(dgate, dup, 0), gate.numel() / width, cuda_stream(gate));
+                                             rows_of<T>(dgate, dup, 0), gate.numel() / width, CudaQueue(gate));
         return;
       }
       over_rows(gate.numel() / width, width, [&](std::int64_t begin, std::int64_t end) {
@@ -69,7 +69,7 @@ struct JointGateFunction : torch::autograd::Function<JointGateFunction> {
     const at::Tensor h = at::empty(shape, gate_up.options());
     with_element(h.scalar_type(), [&]<class T>() {
       cuda_row_kernels<T>()->gate({static_cast<Gate>(kind), alpha, limit}, rows_of<const T>(gate_up, interleaved),
-                                  elements<T>(h), h.numel() / h.size(-1), cuda_stream(h));
+                                  elements<T>(h), h.numel() / h.size(-1), CudaQueue(h));
     });
     ctx->save_for_backward({gate_up});
     ctx->saved_data["form"] = std::vector<double>{static_cast<double>(kind), alpha, limit};
@@ -84,7 +84,7 @@ struct JointGateFunction : torch::autograd::Function<JointGateFunction> {
     with_element(dh.scalar_type(), [&]<class T>() {
       cuda_row_kernels<T>()->gate_backward({static_cast<Gate>(static_cast<int>(form[0])), form[1], form[2]},
                                            rows_of<const T>(gate_up, interleaved), elements<T>(dh),
-                                           rows_of<T>(out, interleaved), dh.numel() / dh.size(-1), cuda_stream(dh));
+                                           rows_of<T>(out, interleaved), dh.numel() / dh.size(-1), CudaQueue(dh));
     });
     return {out, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
@@ -121,7 +121,7 @@ at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, Gate kind) {
 
 at::Tensor gated_joint(const at::Tensor& gate_up, const GateForm& form, bool interleaved) {
   if (cuda_fusable(gate_up))
-    return JointGateFunction::apply(gate_up.contiguous(), static_cast<std::int64_t>(form.kind), form.alpha, form.limit,
+    return JointGateFunction::apply(for_wide_loads(gate_up), static_cast<std::int64_t>(form.kind), form.alpha, form.limit,
                                     interleaved);
   const auto halves =
       interleaved ? std::vector{gate_up.slice(-1, 0, {}, 2), gate_up.slice(-1, 1, {}, 2)} : gate_up.chunk(2, -1);

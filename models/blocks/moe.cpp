@@ -224,13 +224,15 @@ at::Tensor Moe::operator()(const at::Tensor& input_BTD, std::vector<at::Tensor>&
                           ? sort_on_device(routes.experts_NK, shape_.experts)
                           : sort_by_expert(routes.experts_NK, shape_.experts, row_multiple(x_ND));
 
+  // Cast after the selection, whose gradient sums over the rows of an expert.
+  const auto rows_of = [&](const Weight& b) { return (*b).index_select(0, slots.expert_of_slot).to(dtype); };
   const at::Tensor x_SD = GatherTokens::apply(x_ND, slots.slot_of_pair, slots.token_of_slot);
   at::Tensor gate_up = expert_product(x_SD, cast(gate_up_), slots, shape_.clamped);
-  if (shape_.clamped) gate_up = gate_up + cast(gate_up_bias_).index_select(0, slots.expert_of_slot);
+  if (shape_.clamped) gate_up = gate_up + rows_of(gate_up_bias_);
   const at::Tensor inner =
       gated_joint(gate_up, {shape_.clamped ? Gate::clamped : Gate::silu, shape_.alpha, shape_.limit}, shape_.clamped);
   at::Tensor y_SD = expert_product(inner, cast(down_), slots, shape_.clamped);
-  if (shape_.clamped) y_SD = y_SD + cast(down_bias_).index_select(0, slots.expert_of_slot);
+  if (shape_.clamped) y_SD = y_SD + rows_of(down_bias_);
   return plus_residual(CombineSlots::apply(y_SD, routes.weights_NK.to(dtype), slots.slot_of_pair));
 }
 
@@ -238,7 +240,7 @@ bool grouped_on_device([[maybe_unused]] at::Device device, [[maybe_unused]] at::
                        [[maybe_unused]] std::int64_t d, [[maybe_unused]] std::int64_t expert_ff) {
 #ifdef EQUISWEEP_GROUPED_MM
   return kernels() == Kernels::fused && device.is_cuda() && cuda_row_kernels<float>() && dtype == at::kBFloat16 &&
-         d % 8 == 0 && expert_ff % 8 == 0 && cuda_capability(device) >= 90;
+         d % 8 == 0 && expert_ff % 8 == 0 && cuda_capability(device) == 90;
 #else
   return false;
 #endif

@@ -47,7 +47,7 @@ struct Routes {
 Routes route(const at::Tensor& logits_NE, std::int64_t top_k, Routing routing);
 
 /// Whether LibTorch's grouped products serve, which take the sizes of the groups from the device: bf16 rows of whole packs
-/// of 16 bytes, on a Hopper GPU or later. Elsewhere on a GPU the host waits for the sizes.
+/// of 16 bytes, on a Hopper GPU. Elsewhere on a GPU the host waits for the sizes.
 bool grouped_on_device(at::Device device, at::ScalarType dtype, std::int64_t d, std::int64_t expert_ff);
 
 /// x [S, in], rows sorted by expert, those of expert e from begins[e] to begins[e + 1]; weights [E, out, in], or [E, in,

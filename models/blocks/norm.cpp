@@ -60,7 +60,7 @@ struct FusedRmsNorm : torch::autograd::Function<FusedRmsNorm> {
       const T* in = elements<T>(x);
       if (x.is_cuda()) {
         cuda_row_kernels<T>()->norm(in, stride, elements<W>(scale), static_cast<W>(eps), elements<T>(y), elements<W>(r),
-                                    rows, width, cuda_stream(x));
+                                    rows, width, CudaQueue(x));
         return;
       }
       over_rows(rows, width, [&](std::int64_t begin, std::int64_t end) {
@@ -87,7 +87,7 @@ struct FusedRmsNorm : torch::autograd::Function<FusedRmsNorm> {
         const CudaRowKernels<T>& cuda = *cuda_row_kernels<T>();
         const at::Tensor sums = at::empty({cuda.pieces(rows, width), width}, r.options());
         cuda.norm_backward(elements<T>(x), stride, elements<W>(r), elements<W>(scale), elements<T>(dy), elements<T>(dx),
-                           elements<W>(sums), rows, width, cuda_stream(x));
+                           elements<W>(sums), rows, width, CudaQueue(x));
         dgain = sums.sum(0);
         return;
       }

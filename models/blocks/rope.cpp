@@ -67,7 +67,7 @@ struct NormAndRotate : torch::autograd::Function<NormAndRotate> {
       const Rotation<W> rotation{elements<W>(cos), elements<W>(sin), T, D / C, C};
       if (x.is_cuda()) {
         cuda_row_kernels<E>()->rotate(elements<E>(x), stride, elements<W>(scale), static_cast<W>(eps), rotation,
-                                      elements<E>(y), elements<W>(r), B * T, cuda_stream(x));
+                                      elements<E>(y), elements<W>(r), B * T, CudaQueue(x));
         return;
       }
       over_rows(B * T, D, [&](std::int64_t begin, std::int64_t end) {
@@ -83,7 +83,8 @@ struct NormAndRotate : torch::autograd::Function<NormAndRotate> {
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
                                                  const torch::autograd::variable_list& dys) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &scale = saved[1], &r = saved[2], &cos = saved[3], &sin = saved[4], dy = dys[0].contiguous();
+    const at::Tensor &scale = saved[1], &r = saved[2], &cos = saved[3], &sin = saved[4],
+                     dy = dys[0].is_cuda() ? for_wide_loads(dys[0]) : dys[0].contiguous();
     std::int64_t stride = 0;
     const at::Tensor x = saved[0].defined() ? uniform_rows(saved[0], stride) : at::Tensor();
     const auto B = dy.size(0), T = dy.size(1), H = dy.size(2), C = dy.size(3), D = H * C;
@@ -97,7 +98,7 @@ struct NormAndRotate : torch::autograd::Function<NormAndRotate> {
         const CudaRowKernels<E>& cuda = *cuda_row_kernels<E>();
         const at::Tensor sums = at::empty({width > 0 ? cuda.pieces(B * T * H, C) : 0, C}, cos.options());
         cuda.rotate_backward(elements<E>(x), stride, elements<W>(scale), elements<W>(r), rotation, elements<E>(dy),
-                             elements<E>(dx), elements<W>(sums), B * T, cuda_stream(dy));
+                             elements<E>(dx), elements<W>(sums), B * T, CudaQueue(dy));
         if (width > 0) dgain = sums.sum(0).to(ctx->saved_data["gain_type"].toScalarType());
         return;
       }

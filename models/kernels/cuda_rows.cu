@@ -1,7 +1,6 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
-#include <cassert>
 #include <cstdint>
 #include <type_traits>
 
@@ -124,7 +123,7 @@ __global__ void cross_entropy_rows(T* __restrict__ z, Int width, const Int* __re
   using W = Wide<T>;
   T* row = z + blockIdx.x * width;
   const Int right = target[blockIdx.x];
-  assert(right >= 0 && right < width);
+  if (right < 0 || right >= width) __trap();
   const W hit = wide(row[right]);
   Running<W> mine{-infinity<W>(), W(0)};
   for (Int i = threadIdx.x * V; i < width; i += blockDim.x * V) {

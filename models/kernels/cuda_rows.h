@@ -1,6 +1,6 @@
 #pragma once
 // The loops of rows.h on a GPU: all rows of a call at once, on a stream. The arithmetic is that of rows.h, sums run in
-// another order; it does not depend on the GPU, so that a result is the same on every one.
+// another order, which does not depend on the GPU.
 
 #include "models/kernels/rows.h"
 
@@ -45,7 +45,7 @@ struct CudaRowKernels {
                         CudaStream stream);
 
   /// loss_row = logsumexp(z) - z[target]; with `gradient` z <- (softmax(z) - onehot(target)) factor. z [rows, width]. A
-  /// target outside of the row stops the program as ATen's operations do: by a failed assertion of the device.
+  /// target outside of the row ends this process' use of the device, as a failed assertion of ATen's operations does.
   void (*cross_entropy)(T* z, Int width, const Int* target, bool gradient, W factor, W* loss, Int rows, CudaStream stream);
 };
 

@@ -42,7 +42,7 @@ void on_device(const FusedStep& step, const FusedMomentum& momentum, const F& f)
   with_dtype(step.gradient, [&]<class T>() {
     FusedStep given = step;
     if (step.clip.defined()) given.clip = step.clip.to(step.gradient.scalar_type());
-    f.template operator()<T>(*cuda_step_kernels<T>(), device_step<T>(given, momentum), cuda_stream(step.gradient));
+    f.template operator()<T>(*cuda_step_kernels<T>(), device_step<T>(given, momentum), CudaQueue(step.gradient));
   });
 }
 
@@ -50,7 +50,8 @@ void on_device(const FusedStep& step, const FusedMomentum& momentum, const F& f)
 
 bool cuda_steps_serve(const at::Tensor& x) {
   return kernels() == Kernels::fused && x.is_cuda() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble) &&
-         x.numel() > 0 && x.is_non_overlapping_and_dense() && cuda_step_kernels<float>() != nullptr;
+         x.numel() > 0 && x.is_non_overlapping_and_dense() && cuda_step_kernels<float>() != nullptr &&
+         cuda_capability(x.device()) >= kOldestCapability;
 }
 
 bool cuda_matrices(const at::Tensor& x) { return x.dim() >= 2 && (x.is_contiguous() || x.mT().is_contiguous()); }

@@ -217,7 +217,9 @@ at::Tensor normalized_batch(const at::Tensor& x, double safety, const nlohmann::
 at::Tensor normalize_frobenius(const at::Tensor& x, double safety) {
   const double smallest = x.scalar_type() == at::kDouble ? std::numeric_limits<double>::min()
                                                          : static_cast<double>(std::numeric_limits<float>::min());
-  const at::Tensor norm = at::linalg_vector_norm(x, 2, at::IntArrayRef{-2, -1}, /*keepdim=*/true, at::kDouble);
+  // Row by row: ATen cuts a sum of more than 2^15 terms among the threads.
+  const at::Tensor rows = at::linalg_vector_norm(x, 2, at::IntArrayRef{-1}, /*keepdim=*/true, at::kDouble);
+  const at::Tensor norm = at::linalg_vector_norm(rows, 2, at::IntArrayRef{-2}, /*keepdim=*/true);
   return x / norm.mul_(safety).clamp_min_(smallest).to(x.scalar_type());
 }
 

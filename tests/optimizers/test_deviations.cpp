@@ -16,6 +16,7 @@
 #include "optimizers/verify.h"
 #include "reference.h"
 #include "support.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_deviations {
@@ -178,8 +179,8 @@ TEST(Deviations, TheirQdwhStopsBeforeItConverges) {
 
 /// Our rule with other options, through the Optimizer, against the fp64 run of the published code.
 double ours_with(const std::string& id, const json& options, double lr_factor = 1) {
-  const fs::path folder = fs::path(::testing::TempDir()) / "equisweep_deviations";
-  fs::create_directories(folder);
+  const TempFolder scratch;
+  const fs::path& folder = scratch.path();
   fs::copy_file(kPublished / (id + ".safetensors"), folder / (id + ".safetensors"), fs::copy_options::overwrite_existing);
   json sidecar = json::parse(std::ifstream(kPublished / (id + ".json")));
   sidecar["options"].update(options);

@@ -84,6 +84,9 @@ TEST(PolarTiles, TreatEachMatrixAloneOnAnyNumberOfThreads) {
     for (const char* precision : {"bf16", "fp32", "fp64"}) {
       SCOPED_TRACE(::testing::Message() << at::IntArrayRef(shape) << ' ' << precision);
       const at::Tensor x = gaussian(shape, 7, precision == std::string("fp64") ? at::kDouble : at::kFloat);
+      // Nobody promises this of oneDNN, which has what our own products in bf16 have not.
+      const bool ours = (has_tile_registers() || has_bf16_vectors()) && std::min(x.size(-2), x.size(-1)) <= 512;
+      if (precision == std::string("bf16") && !ours) continue;
       std::vector<at::Tensor> results;
       for (const int threads : {1, 2, 3}) {
         at::set_num_threads(threads);
