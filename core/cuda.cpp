@@ -14,7 +14,9 @@ namespace equisweep {
 #ifdef EQUISWEEP_CUDA
 
 CudaQueue::CudaQueue(const at::Tensor& x)
-    : on_device_(x.device()), stream_(c10::cuda::getCurrentCUDAStream(x.device().index()).stream()) {}
+    : stream_(c10::cuda::getCurrentCUDAStream(x.device().index()).stream()),
+      device_before_(c10::cuda::ExchangeDevice(x.device().index())) {}
+CudaQueue::~CudaQueue() { c10::cuda::MaybeExchangeDevice(static_cast<c10::DeviceIndex>(device_before_)); }
 
 std::vector<std::string> cuda_device_names() {
   std::vector<std::string> names;
@@ -37,9 +39,10 @@ int cuda_capability(at::Device device) {
 
 #else
 
-CudaQueue::CudaQueue(const at::Tensor& x) : on_device_(x.device()), stream_(nullptr) {
+CudaQueue::CudaQueue(const at::Tensor&) : stream_(nullptr), device_before_(0) {
   TORCH_CHECK(false, "this program was built without CUDA");
 }
+CudaQueue::~CudaQueue() = default;
 std::vector<std::string> cuda_device_names() { return {}; }
 int cuda_capability(at::Device) { return 0; }
 

@@ -3,7 +3,6 @@
 // of it is there and says so.
 
 #include <ATen/core/Tensor.h>
-#include <c10/core/DeviceGuard.h>
 
 #include <string>
 #include <vector>
@@ -18,11 +17,14 @@ using CudaStream = void*;
 class CudaQueue {
  public:
   explicit CudaQueue(const at::Tensor& x);
+  ~CudaQueue();
+  CudaQueue(const CudaQueue&) = delete;
+  CudaQueue& operator=(const CudaQueue&) = delete;
   operator CudaStream() const { return stream_; }
 
  private:
-  c10::DeviceGuard on_device_;
   CudaStream stream_;
+  int device_before_;
 };
 
 /// "NVIDIA H100 80GB HBM3, 79.1 GiB, compute capability 9.0" for every device that this process sees.
