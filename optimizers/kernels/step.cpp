@@ -176,7 +176,8 @@ std::optional<FusedStep> fused_direction(const at::Tensor& gradient, const at::T
 
 std::optional<FusedStep> fused_update(const BankUpdate& bank, const at::Tensor& like) {
   for (const at::Tensor* x : {&bank.weight, &bank.gradient})
-    if (x->device() != like.device() || x->scalar_type() != like.scalar_type() || !same_layout(*x, like)) return std::nullopt;
+    if (x->device() != like.device() || x->scalar_type() != like.scalar_type() || !same_layout(*x, like))
+      return std::nullopt;
   if (!loops_serve(like) && !cuda_steps_serve(like)) return std::nullopt;
   return FusedStep{.gradient = bank.gradient,
                    .weight = bank.weight,
@@ -191,15 +192,7 @@ std::optional<FusedStep> fused_update(const BankUpdate& bank, const at::Tensor& 
 void adam_step(const FusedStep& step, const at::Tensor& m, const at::Tensor& v, const AdamCoefficients& c) {
   if (step.gradient.is_cuda()) return cuda_adam_step(step, m, v, c);
   with_dtype(step.gradient, [&]<class T>() {
-    const auto narrow = [](double x) { return static_cast<T>(x); };
-    const AdamLoop<T> form{.keep1 = narrow(c.beta1),
-                           .take1 = narrow(1.0 - c.beta1),
-                           .keep2 = narrow(c.beta2),
-                           .take2 = narrow(1.0 - c.beta2),
-                           .gain1 = narrow(1.0 / c.correction1),
-                           .gain2 = narrow(1.0 / c.correction2),
-                           .eps = narrow(c.eps),
-                           .clip = narrow(step.gradient_factor)};
+    const auto form = adam_loop<T>(c, step.gradient_factor);
     const Sink<T> sink(step);
     const T* g = elements<T>(step.gradient);
     T *first = elements<T>(m), *second = elements<T>(v);

@@ -58,15 +58,7 @@ bool cuda_matrices(const at::Tensor& x) { return x.dim() >= 2 && (x.is_contiguou
 
 void cuda_adam_step(const FusedStep& step, const at::Tensor& m, const at::Tensor& v, const AdamCoefficients& c) {
   on_device(step, {}, [&]<class T>(const CudaStepKernels<T>& kernels, const CudaStep<T>& on, CudaStream stream) {
-    const auto narrow = [](double x) { return static_cast<T>(x); };
-    const AdamLoop<T> form{.keep1 = narrow(c.beta1),
-                           .take1 = narrow(1.0 - c.beta1),
-                           .keep2 = narrow(c.beta2),
-                           .take2 = narrow(1.0 - c.beta2),
-                           .gain1 = narrow(1.0 / c.correction1),
-                           .gain2 = narrow(1.0 / c.correction2),
-                           .eps = narrow(c.eps),
-                           .clip = T(1)};
+    const auto form = adam_loop<T>(c, 1);
     kernels.adam(on, form, elements<T>(m), elements<T>(v), step.gradient.numel(), stream);
   });
 }

@@ -18,7 +18,7 @@
 namespace equisweep::test_cuda_kernels {
 namespace {
 
-using fused_tests::normal, fused_tests::Operation, fused_tests::outcome, fused_tests::Tensors;
+using fused_tests::normal, fused_tests::NormOf, fused_tests::Operation, fused_tests::outcome, fused_tests::Tensors;
 
 class CudaKernels : public testing::OnGpu {};
 
@@ -50,16 +50,6 @@ void compare(const std::string& what, const Operation& f, const Tensors& inputs,
     }
   }
 }
-
-struct NormOf {
-  Weights weights{at::kCPU};
-  RmsNorm norm;
-  NormOf(std::int64_t width, double eps, double offset) : norm(Scope(weights), "n", width, eps, offset) {}
-  const RmsNorm& with(const at::Tensor& gain) {
-    weights.params()[0].tensor = gain;
-    return norm;
-  }
-};
 
 TEST_F(CudaKernels, AreThere) {
   EXPECT_NE(cuda_row_kernels<float>(), nullptr);

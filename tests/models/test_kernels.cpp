@@ -18,18 +18,8 @@
 namespace equisweep::fused_kernel_tests {
 namespace {
 
-using fused_tests::compare, fused_tests::normal, fused_tests::Operation, fused_tests::outcome, fused_tests::Tensors;
-
-/// A norm whose gain is one of the inputs.
-struct NormOf {
-  Weights weights{at::kCPU};
-  RmsNorm norm;
-  NormOf(std::int64_t width, double eps, double offset) : norm(Scope(weights), "n", width, eps, offset) {}
-  const RmsNorm& with(const at::Tensor& gain) {
-    weights.params()[0].tensor = gain;
-    return norm;
-  }
-};
+using fused_tests::compare, fused_tests::normal, fused_tests::NormOf, fused_tests::Operation, fused_tests::outcome,
+    fused_tests::Tensors;
 
 TEST(FusedKernels, RmsNorm) {
   for (const std::int64_t width : {1, 7, 33, 64, 130}) {
