@@ -144,6 +144,18 @@ TEST(Arrows, FilesStayUnder400Lines) {
   }
 }
 
+// CTest runs tests side by side: two that write the same file fail now and then. TempFolder makes folders that nobody
+// shares.
+TEST(Arrows, TestsWriteIntoATempFolder) {
+  const std::regex pattern{R"(\bTempDir\(|\btemp_directory_path\()"};
+  for (const auto& file : files_in({"tests"}, {".h", ".cpp", ".inc", ".cu"})) {
+    if (file.path == "tests/support/temp_folder.h" || file.path == "tests/test_arrows.cpp") continue;
+    for (size_t i = 0; i < file.lines.size(); ++i) {
+      EXPECT_FALSE(std::regex_search(file.lines[i], pattern)) << file.path << ":" << i + 1 << ": " << file.lines[i];
+    }
+  }
+}
+
 // A path below somebody's home or a scratch folder means something on the machine of whoever wrote it, and nothing
 // elsewhere.
 TEST(Arrows, NoPathOfTheMachineThatBuilt) {

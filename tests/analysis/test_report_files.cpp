@@ -17,6 +17,7 @@
 #include "core/data/sha256.h"
 #include "core/error.h"
 #include "tests/support/sweep_fixture.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_report_files {
@@ -40,13 +41,6 @@ std::map<std::string, std::string> all_files(const fs::path& folder) {
 
 class ReportFiles : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("equisweep-files-" + std::to_string(getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::map<std::string, std::string> report(const FixtureSweep& sweep, const std::string& name = "report") {
     fs::remove(folder_ / "sweep.db");
     testing::write_sweep(folder_ / "sweep.db", sweep);
@@ -54,7 +48,7 @@ class ReportFiles : public ::testing::Test {
     return all_files(folder_ / name);
   }
 
-  fs::path folder_;
+  TempFolder folder_;
 };
 
 TEST_F(ReportFiles, ASecondRunIsTheSameByteForByteAndTheManifestHolds) {
@@ -215,7 +209,7 @@ TEST_F(ReportFiles, HostileNamesStayData) {
   const std::string& svg = files.at("figures/lr-script-m-script.svg");
   EXPECT_EQ(svg.find("</svg>"), svg.rfind("</svg>"));
   EXPECT_EQ(files.at("report.md").find("[x](javascript"), std::string::npos);
-  for (const auto& entry : fs::recursive_directory_iterator(folder_)) EXPECT_NE(entry.path().filename(), "pwned");
+  for (const auto& entry : fs::recursive_directory_iterator(folder_.path())) EXPECT_NE(entry.path().filename(), "pwned");
   const std::string terminal = report_summary(folder_ / "sweep.db");
   EXPECT_EQ(terminal.find('\x1b'), std::string::npos);
 }

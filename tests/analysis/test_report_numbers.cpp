@@ -11,6 +11,7 @@
 #include "analysis/report/report.h"
 #include "analysis/report/section.h"
 #include "tests/support/sweep_fixture.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_report_numbers {
@@ -21,13 +22,6 @@ using testing::FixtureSweep;
 
 class Report : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() / ("equisweep-report-" + std::to_string(getpid()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   fs::path database(const FixtureSweep& sweep) {
     fs::remove(folder_ / "sweep.db");
     testing::write_sweep(folder_ / "sweep.db", sweep);
@@ -40,7 +34,7 @@ class Report : public ::testing::Test {
     return verdict_text({data, results});
   }
 
-  fs::path folder_;
+  TempFolder folder_;
 };
 
 FixtureRun run(const std::string& stack, double lr_scale, std::int64_t seed, double final_loss,

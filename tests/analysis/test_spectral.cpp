@@ -33,8 +33,8 @@ double exact_norm(const at::Tensor& matrix) {
 double frobenius(const at::Tensor& x) { return x.to(at::kDouble).square().sum().sqrt().item<double>(); }
 
 TEST(Spectral, WritesTheWorstMatrixOfEachWeightAndChangesNothing) {
-  const fs::path path = fs::temp_directory_path() / ("equisweep-spectral-" + std::to_string(getpid()) + ".db");
-  fs::remove(path);
+  const TempFolder folder;
+  const fs::path path = folder / "run.db";
   at::Generator generator = at::detail::createCPUGenerator(3);
   // Two weights of two heads each.
   const auto random = [&] { return at::randn({2, 2, 24, 40}, generator, at::TensorOptions()); };
@@ -96,7 +96,6 @@ TEST(Spectral, WritesTheWorstMatrixOfEachWeightAndChangesNothing) {
     EXPECT_EQ(rows.getColumn(7).getInt64(), 1);
   }
   EXPECT_FALSE(rows.executeStep());
-  fs::remove(path);
 }
 
 /// matrix_stats of one observation.

@@ -17,7 +17,6 @@
 #include <ATen/Parallel.h>
 #include <fmt/format.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
@@ -31,6 +30,7 @@
 #include "optimizers/optimizer.h"
 #include "optimizers/rules.h"
 #include "tests/bench/serve.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace {
@@ -246,7 +246,8 @@ int main(int argc, char** argv) {
     }
   }
   const auto started = now();
-  const auto database = std::filesystem::temp_directory_path() / fmt::format("equisweep-bench-{}.db", ::getpid());
+  const TempFolder scratch;
+  const auto database = scratch / "run.db";
   json results = json::array();
   fmt::print("{:15} {:>9} {:12} {:>10} {:>22} {:>6} {:>8}\n", "model", "ms a step", "diagnostic", "ms a time", "spread",
              "every", "cost");

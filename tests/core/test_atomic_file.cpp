@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <csignal>
 #include <cstdio>
@@ -13,29 +12,22 @@
 #include <string>
 
 #include "core/error.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_atomic_file {
 
 class AtomicFileTest : public ::testing::Test {
  protected:
-  AtomicFileTest() {
-    folder_ = std::filesystem::path(::testing::TempDir()) /
-              (std::string("equisweep_") + ::testing::UnitTest::GetInstance()->current_test_info()->name() +
-               std::to_string(::getpid()));
-    std::filesystem::create_directories(folder_);
-  }
-  ~AtomicFileTest() override { std::filesystem::remove_all(folder_); }
-
   static std::string content(const std::filesystem::path& path) {
     std::ifstream file(path, std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
   }
   std::ptrdiff_t entries() const {
-    return std::distance(std::filesystem::directory_iterator(folder_), std::filesystem::directory_iterator());
+    return std::distance(std::filesystem::directory_iterator(folder_.path()), std::filesystem::directory_iterator());
   }
 
-  std::filesystem::path folder_;
+  TempFolder folder_;
 };
 
 TEST_F(AtomicFileTest, WritesAndReplaces) {

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -11,6 +10,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_safetensors {
@@ -19,21 +19,13 @@ using ::testing::ElementsAre;
 
 class Safetensors : public ::testing::Test {
  protected:
-  Safetensors() {
-    folder_ = std::filesystem::path(::testing::TempDir()) /
-              (std::string("equisweep_") + ::testing::UnitTest::GetInstance()->current_test_info()->name() +
-               std::to_string(::getpid()));
-    std::filesystem::create_directories(folder_);
-  }
-  ~Safetensors() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path path() const { return folder_ / "f.safetensors"; }
   std::string bytes() const {
     std::ifstream file(path(), std::ios::binary);
     return {std::istreambuf_iterator<char>(file), {}};
   }
 
-  std::filesystem::path folder_;
+  TempFolder folder_;
 };
 
 at::Tensor bits(const at::Tensor& t) { return t.contiguous().reshape({-1}).view(at::kByte); }

@@ -1,7 +1,6 @@
 // Files that are not what they claim to be: each is a valid file with one thing wrong.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdint>
 #include <filesystem>
@@ -11,22 +10,15 @@
 
 #include "core/error.h"
 #include "core/safetensors.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_safetensors_hostile {
 
 using namespace std::string_literals;
 
-// A folder of its own for each test, since CTest runs them side by side.
 class HostileSafetensors : public ::testing::Test {
  protected:
-  HostileSafetensors() {
-    folder_ = std::filesystem::path(::testing::TempDir()) /
-              ("equisweep_"s + ::testing::UnitTest::GetInstance()->current_test_info()->name() + std::to_string(::getpid()));
-    std::filesystem::create_directories(folder_);
-  }
-  ~HostileSafetensors() override { std::filesystem::remove_all(folder_); }
-
   std::filesystem::path write(const std::string& bytes) const {
     const auto path = folder_ / "f.safetensors";
     std::ofstream(path, std::ios::binary) << bytes;
@@ -46,7 +38,7 @@ class HostileSafetensors : public ::testing::Test {
     return "";
   }
 
-  std::filesystem::path folder_;
+  TempFolder folder_;
 };
 
 std::string with_length(std::uint64_t length, const std::string& rest) {
@@ -191,7 +183,7 @@ TEST_F(HostileSafetensors, WhatIsNoFileIsRefused) {
     return "";
   };
   EXPECT_EQ(message(folder_ / "none"), (folder_ / "none").string() + ": cannot be opened: No such file or directory");
-  EXPECT_EQ(message(folder_), folder_.string() + ": is not a regular file");
+  EXPECT_EQ(message(folder_.path()), folder_.path().string() + ": is not a regular file");
   EXPECT_EQ(message("/dev/zero"), "/dev/zero: is not a regular file");
 }
 

@@ -11,6 +11,7 @@
 #include "core/process_lock.h"
 #include "core/run_store.h"
 #include "tests/support/process.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_audit_command {
@@ -26,7 +27,7 @@ class AuditCommand : public ::testing::Test {
     args.insert(args.begin(), {EQUISWEEP_PROGRAM, "audit"});
     return run_process(args, folder_.path(), {{"NO_COLOR", "1"}});
   }
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(AuditCommand, RulesOfTheTableHoldTheirClaims) {

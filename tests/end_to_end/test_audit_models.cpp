@@ -9,6 +9,7 @@
 
 #include "core/run_store.h"
 #include "tests/support/process.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_audit_models {
@@ -66,7 +67,7 @@ const Expectation kTable[] = {
 };
 
 TEST(AuditModels, EveryRowOfTheTableOfActions) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const ProcessResult run =
       run_process({EQUISWEEP_PROGRAM, "audit", "--models", "--elements", "1", "--json", "models.json", "--db", "audit.db"},
                   folder.path(), {{"NO_COLOR", "1"}});
@@ -125,7 +126,7 @@ TEST(AuditModels, EveryRowOfTheTableOfActions) {
 }
 
 TEST(AuditModels, TrainInFp64Alone) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const ProcessResult run =
       run_process({EQUISWEEP_PROGRAM, "audit", "--models", "qwen3", "--precision", "bf16"}, folder.path(), {});
   EXPECT_EQ(run.exit_code, 2);
@@ -134,7 +135,7 @@ TEST(AuditModels, TrainInFp64Alone) {
 }
 
 TEST(AuditModels, NamesTheArchitectureThatItDoesNotKnow) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const ProcessResult run = run_process({EQUISWEEP_PROGRAM, "audit", "--models", "qwen"}, folder.path(), {});
   EXPECT_EQ(run.exit_code, 2);
   EXPECT_THAT(run.err, HasSubstr("did you mean 'qwen3'"));

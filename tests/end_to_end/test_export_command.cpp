@@ -6,6 +6,7 @@
 
 #include "tests/support/process.h"
 #include "tests/support/sweep_fixture.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_export_command {
@@ -50,7 +51,7 @@ class MadeUpSweep : public ::testing::Test {
     args.insert(args.begin(), EQUISWEEP_PROGRAM);
     return run_process(args, folder_.path(), {{"NO_COLOR", "1"}});
   }
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(MadeUpSweep, ExportsInEveryFormat) {

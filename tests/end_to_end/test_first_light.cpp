@@ -8,6 +8,7 @@
 #include "core/run_store.h"
 #include "tests/support/process.h"
 #include "tests/support/shard_bytes.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_first_light {
@@ -52,7 +53,7 @@ class FirstLight : public ::testing::Test {
     return out;
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(FirstLight, SweepRunsAndItsDatabaseHoldsEveryStep) {

@@ -9,6 +9,7 @@
 
 #include "core/run_store.h"
 #include "tests/support/process.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_models_and_data {
@@ -50,7 +51,7 @@ class ModelsAndData : public ::testing::Test {
     return out;
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 constexpr const char* kLosses = "SELECT step, printf('%.17g', loss) FROM loss_curve ORDER BY step";

@@ -3,6 +3,7 @@
 
 #include "tests/support/process.h"
 #include "tests/support/sweep_fixture.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_report_several {
@@ -36,7 +37,7 @@ class ReportSeveral : public ::testing::Test {
     return run_process(words, folder_.path());
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(ReportSeveral, WritesOnePageOfBothIntoTheFolderOfTheFirst) {

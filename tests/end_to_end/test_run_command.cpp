@@ -11,6 +11,7 @@
 #include "core/run_store.h"
 #include "tests/support/process.h"
 #include "tests/support/sweep_fixture.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_run_command {
@@ -58,7 +59,7 @@ class RunCommand : public ::testing::Test {
     return {std::istream_iterator<std::string>(out), {}};
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 TEST_F(RunCommand, ADryRunSaysWhatAWorkerIsToldAndWritesNothing) {

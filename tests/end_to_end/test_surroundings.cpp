@@ -10,6 +10,7 @@
 
 #include "core/run_store.h"
 #include "tests/support/process.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::testing {
 namespace test_surroundings {
@@ -52,7 +53,7 @@ class Surroundings : public ::testing::Test {
     return out;
   }
 
-  TemporaryFolder folder_;
+  TempFolder folder_;
 };
 
 /// Surroundings as odd as they get. The locale is made here where the machine can make one; where it cannot, the variable is

@@ -4,13 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "core/error.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep::huggingface_tests {
 
@@ -34,14 +34,10 @@ std::string message_of(const Call& call) {
   return "nothing was thrown";
 }
 
-/// A folder of this test with what `base` holds, config.json changed by `patch`.
-inline fs::path with_config(const std::string& base, const char* patch) {
-  const auto* test = ::testing::UnitTest::GetInstance()->current_test_info();
-  std::string name = std::string(test->test_suite_name()) + "_" + test->name();
-  std::replace(name.begin(), name.end(), '/', '_');
-  const fs::path folder = fs::path(::testing::TempDir()) / name;
-  fs::remove_all(folder);
-  fs::copy(kGolden / base, folder);
+/// What `base` holds, config.json changed by `patch`.
+inline TempFolder with_config(const std::string& base, const char* patch) {
+  TempFolder folder;
+  fs::copy(kGolden / base, folder.path());
   json config = golden_config(base);
   config.merge_patch(json::parse(patch));
   fs::remove(folder / "config.json");

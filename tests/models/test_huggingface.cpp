@@ -5,6 +5,7 @@
 #include "models/huggingface/weights.h"
 #include "models/models.h"
 #include "tests/models/huggingface_folders.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_huggingface {
@@ -177,7 +178,8 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{R"({"rope_parameters": 3})", "must be objects"}));
 
 TEST(HuggingFaceConfig, RefusesAFileThatIsNoJson) {
-  const fs::path file = fs::path(::testing::TempDir()) / "not_json";
+  const TempFolder folder;
+  const fs::path file = folder / "not_json";
   std::ofstream(file) << "{\"a\":";
   EXPECT_THAT(message_of([&] { read_huggingface_config(file); }), HasSubstr("not_json: is not JSON"));
   EXPECT_THAT(message_of([&] { read_huggingface_config(file.string() + "_missing"); }), HasSubstr("cannot be opened"));
@@ -190,10 +192,10 @@ TEST(HuggingFaceConfig, RefusesAFileThatIsNoJson) {
 TEST(HuggingFaceConfig, RefusesAPipe) {
   const auto folder = with_config("qwen3-a", "{}");
   ASSERT_EQ(::mkfifo((folder / "model.safetensors.index.json").c_str(), 0600), 0);
-  EXPECT_THAT(message_of([&] { load_huggingface(folder); }), HasSubstr("index.json: is not a regular file"));
+  EXPECT_THAT(message_of([&] { load_huggingface(folder.path()); }), HasSubstr("index.json: is not a regular file"));
   fs::remove(folder / "config.json");
   ASSERT_EQ(::mkfifo((folder / "config.json").c_str(), 0600), 0);
-  EXPECT_THAT(message_of([&] { load_huggingface(folder); }), HasSubstr("config.json: is not a regular file"));
+  EXPECT_THAT(message_of([&] { load_huggingface(folder.path()); }), HasSubstr("config.json: is not a regular file"));
 }
 
 }  // namespace test_huggingface

@@ -15,6 +15,7 @@
 #include "models/huggingface/weights.h"
 #include "models/models.h"
 #include "models/verify.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_parity {
@@ -112,15 +113,14 @@ INSTANTIATE_TEST_SUITE_P(Recordings, Bf16Gradients, ::testing::Values("qwen3-a",
 
 TEST(Verify, SeesWhatIsWrong) {
   // The right weights under a configuration that changes the function a little.
-  const fs::path copy = fs::path(::testing::TempDir()) / "verify_wrong";
-  fs::create_directories(copy);
+  const TempFolder copy;
   for (const char* f : {"model.safetensors", "io.safetensors", "grads.safetensors"}) {
-    fs::copy_file(kGolden / "qwen3-a" / f, copy / f, fs::copy_options::overwrite_existing);
+    fs::copy_file(kGolden / "qwen3-a" / f, copy / f);
   }
   auto config = read_huggingface_config(kGolden / "qwen3-a/config.json");
   config["norm_eps"] = 1e-8;
   std::ofstream(copy / "config.json") << config_to_huggingface(config).dump();
-  const auto report = verify_parity(copy);
+  const auto report = verify_parity(copy.path());
   EXPECT_FALSE(report.ok());
   for (const auto& row : report.rows) {
     if (row.precision == "fp64") {

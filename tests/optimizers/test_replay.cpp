@@ -14,6 +14,7 @@
 #include "core/safetensors.h"
 #include "optimizers/verify.h"
 #include "support.h"
+#include "tests/support/temp_folder.h"
 
 namespace equisweep {
 namespace test_replay {
@@ -57,8 +58,7 @@ using Tensors = std::map<std::string, at::Tensor>;
 
 /// The results of a copy of one case whose sidecar and tensors were changed.
 std::vector<ReplayResult> replayed(const std::string& id, const std::function<void(json&, Tensors&)>& edit) {
-  const fs::path folder = fs::path(::testing::TempDir()) / "equisweep_replay";
-  fs::create_directories(folder);
+  const TempFolder folder;
   json sidecar = json::parse(std::ifstream(kGolden / "pure" / (id + ".json")));
   const SafetensorsFile original(kGolden / "pure" / (id + ".safetensors"));
   Tensors tensors;

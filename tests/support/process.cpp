@@ -10,6 +10,8 @@
 #include <stdexcept>
 #include <system_error>
 
+#include "tests/support/temp_folder.h"
+
 namespace equisweep::testing {
 namespace {
 
@@ -29,7 +31,7 @@ namespace {
 
 ProcessResult run_process(const std::vector<std::string>& argv, const std::filesystem::path& cwd,
                           const std::map<std::string, std::string>& env) {
-  const TemporaryFolder folder;
+  const TempFolder folder;
   const std::string out = folder.path() / "out", err = folder.path() / "err";
   const pid_t child = fork();
   if (child < 0) throw std::system_error(errno, std::generic_category(), "fork");
@@ -38,17 +40,6 @@ ProcessResult run_process(const std::vector<std::string>& argv, const std::files
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_text(out), read_text(err)};
-}
-
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (std::filesystem::temp_directory_path() / "equisweep-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::system_error(errno, std::generic_category(), name);
-  path_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() {
-  std::error_code ignored;
-  std::filesystem::remove_all(path_, ignored);
 }
 
 void write_text(const std::filesystem::path& file, const std::string& text) {

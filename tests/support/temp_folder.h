@@ -1,5 +1,5 @@
 #pragma once
-// A folder of its own for one test, removed at the end.
+// A folder of its own for one test, removed at the end: CTest runs tests side by side. The tests' only way to one.
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace equisweep {
 
@@ -26,6 +27,7 @@ class TempFolder {
     std::error_code ignored;
     std::filesystem::remove_all(path_, ignored);
   }
+  TempFolder(TempFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
   TempFolder(const TempFolder&) = delete;
   TempFolder& operator=(const TempFolder&) = delete;
 
