@@ -109,5 +109,7 @@ template <class T>
 const RowKernels<T>* row_kernels_avx2();
 template <class T>
 const RowKernels<T>* row_kernels_avx512();
+/// For machines with AVX512-BF16, too; denormal results of some functions count as zero.
+const RowKernels<Bf16>* row_kernels_avx512_bf16();
 
 }  // namespace equisweep

@@ -3,6 +3,11 @@
 #include <ATen/Version.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
 #include "core/kernels.h"
 #include "models/kernels/gemm.h"
 #include "models/kernels/rows.h"
@@ -10,11 +15,16 @@
 namespace equisweep::instruction_set_tests {
 namespace {
 
-std::vector<const RowKernels<float>*> sets() {
-  std::vector<const RowKernels<float>*> found = {row_kernels_default<float>()};
+template <class T>
+std::vector<const RowKernels<T>*> sets() {
+  std::vector<const RowKernels<T>*> found = {row_kernels_default<T>()};
   const std::string capability = at::get_cpu_capability();
-  if (capability != "DEFAULT" && capability != "NO AVX") found.push_back(row_kernels_avx2<float>());
-  if (capability == "AVX512") found.push_back(row_kernels_avx512<float>());
+  if (capability != "DEFAULT" && capability != "NO AVX") found.push_back(row_kernels_avx2<T>());
+  if (capability == "AVX512") found.push_back(row_kernels_avx512<T>());
+  if constexpr (std::is_same_v<T, Bf16>) {
+    if (has_bf16_vectors()) found.push_back(row_kernels_avx512_bf16());
+  }
+  std::erase(found, nullptr);
   return found;
 }
 
@@ -22,7 +32,7 @@ TEST(InstructionSets, AgreeUpToTheOrderOfSums) {
   const std::int64_t rows = 5, width = 77;
   const at::Tensor x = at::randn({rows, width}, at::make_generator<at::CPUGeneratorImpl>(std::uint64_t{1})) * 4;
   std::vector<at::Tensor> norms, losses, gates;
-  for (const auto* set : sets()) {
+  for (const auto* set : sets<float>()) {
     const at::Tensor gain = at::linspace(0.5, 2, width), r = at::empty({rows});
     norms.push_back(at::empty_like(x));
     set->norm(x.data_ptr<float>(), width, gain.data_ptr<float>(), 1e-5F, norms.back().data_ptr<float>(), r.data_ptr<float>(),
@@ -39,6 +49,131 @@ TEST(InstructionSets, AgreeUpToTheOrderOfSums) {
     EXPECT_TRUE(at::allclose(norms[i], norms[0], 1e-6, 1e-6)) << i;
     EXPECT_TRUE(at::allclose(losses[i], losses[0], 1e-5, 1e-6)) << i;
     EXPECT_TRUE(at::allclose(gates[i], gates[0], 1e-5, 1e-6)) << i;
+  }
+}
+
+/// Rows of one element type with their sums in another, each followed by elements that nobody may write.
+template <class T>
+class Buffers {
+ public:
+  using W = Wide<T>;
+
+  /// The values of x [rows, width], of bf16.
+  T* rows(const at::Tensor& x) { return keep<T>(x, std::is_same_v<T, Bf16> ? at::kBFloat16 : at::kDouble); }
+  W* wide(const at::Tensor& x) { return keep<W>(x, std::is_same_v<T, Bf16> ? at::kFloat : at::kDouble); }
+  /// Everything that was kept, in fp64, and whether what follows it is as it was.
+  at::Tensor all() const {
+    std::vector<at::Tensor> parts;
+    for (const auto& [x, count] : kept_) {
+      parts.push_back(x.narrow(0, 0, count).to(at::kDouble));
+      EXPECT_TRUE(at::equal(x.narrow(0, count, kSpare), at::full({kSpare}, 7, x.options()))) << parts.size();
+    }
+    return at::cat(parts);
+  }
+
+ private:
+  static constexpr std::int64_t kSpare = 40;
+  template <class E>
+  E* keep(const at::Tensor& x, at::ScalarType type) {
+    const at::Tensor copy = at::full({x.numel() + kSpare}, 7, at::TensorOptions(type));
+    copy.narrow(0, 0, x.numel()).copy_(x.reshape({-1}));
+    kept_.emplace_back(copy, x.numel());
+    return static_cast<E*>(copy.data_ptr());
+  }
+  std::vector<std::pair<at::Tensor, std::int64_t>> kept_;
+};
+
+/// All that the functions of `set` make of the same numbers, rows of `width`.
+template <class T>
+at::Tensor results_of_rows(const RowKernels<T>& set, std::int64_t width) {
+  using W = Wide<T>;
+  const std::int64_t rows = 3;
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(static_cast<std::uint64_t>(width));
+  const auto random = [&](std::int64_t n) { return at::randn({n}, generator, at::kBFloat16); };
+  Buffers<T> of;
+  const auto zeros = [&](std::int64_t n) { return of.rows(at::zeros({n})); };
+  const auto wide_zeros = [&](std::int64_t n) { return of.wide(at::zeros({n})); };
+  const W* const gain = of.wide(random(width) + 1);
+  {
+    const T *const x = of.rows(random(rows * (width + 2))), *const dy = of.rows(random(rows * width));
+    W* const r = wide_zeros(rows);
+    set.norm(x, width + 2, gain, W(1e-5), zeros(rows * width), r, rows, width);
+    set.norm_backward(x, width + 2, r, gain, dy, zeros(rows * width), of.wide(random(width)), rows, width);
+    set.sum(dy, x, zeros(rows * width), rows * width);
+  }
+  if (width % 2 == 0) {
+    const std::int64_t heads = 2, C = width, all = heads * C;
+    const at::Tensor angle = random(2 * C / 2).to(at::kDouble);  // two positions
+    const W* const c = of.wide(angle.cos().to(at::kBFloat16));
+    const W* const s = of.wide(angle.sin().to(at::kBFloat16));
+    const Rotation<W> rotation{c, s, 2, heads, C};
+    for (const std::int64_t normed : {std::int64_t{0}, C, all}) {
+      const T *const x = of.rows(random(rows * all)), *const dy = of.rows(random(rows * all));
+      const W* const gains = of.wide(random(all) + 1);
+      W* const r = wide_zeros(rows * heads);
+      const std::unique_ptr<W[]> scratch(new W[static_cast<std::size_t>(all)]);
+      set.rotate(x, all, gains, normed, W(1e-5), rotation, zeros(rows * all), r, 1, rows - 1);
+      set.rotate_backward(x, all, gains, normed, r, rotation, dy, zeros(rows * all), wide_zeros(all), scratch.get(), 1,
+                          rows - 1);
+    }
+  }
+  for (const Gate kind : {Gate::silu, Gate::gelu_tanh, Gate::clamped}) {
+    for (const std::int64_t step : {1, 2}) {
+      for (const bool biased : {false, true}) {
+        const GateForm form{kind, 1.5, 2};
+        const at::Tensor joint = random(rows * 2 * width) * 3;
+        const GateRows<const T> in{of.rows(joint), nullptr, 2 * width, step, width};
+        const std::int64_t apart = step == 1 ? width : 1;
+        const GateRows<const T> both{in.gate, in.gate + apart, in.stride, step, width};
+        T* const out = zeros(rows * 2 * width);
+        const W* const bias = biased ? of.wide(random(2 * width)) : nullptr;
+        const W* const bias_up = biased ? bias + apart : nullptr;
+        const W* const scale = biased ? of.wide(random(rows)) : nullptr;
+        set.gate(form, both, bias, bias_up, zeros(rows * width), rows);
+        set.gate_backward(form, both, bias, bias_up, of.rows(random(rows * width)), scale,
+                          {out, out + apart, 2 * width, step, width}, biased ? zeros(rows * width) : nullptr,
+                          biased ? wide_zeros(rows) : nullptr, rows);
+      }
+    }
+  }
+  const std::vector<std::int64_t> targets = {0, width - 1, width / 2};
+  for (const bool gradient : {false, true})
+    set.cross_entropy(of.rows(random(rows * width) * 4), width, targets.data(), gradient, W(1), wide_zeros(rows), rows);
+  return of.all();
+}
+
+// Sums and intermediate results in fp32, and one rounding: no more than half a unit of bf16's last place from fp64, but for
+// what fp32 loses. Nothing beyond the rows is written.
+TEST(InstructionSets, RowsOfBf16AreRoundedOnce) {
+  for (const std::int64_t width : {1, 2, 15, 16, 18, 31, 32, 64, 78, 96, 160}) {
+    const at::Tensor exact = results_of_rows(*row_kernels_default<double>(), width);
+    const auto found = sets<Bf16>();
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      const at::Tensor ours = results_of_rows(*found[i], width);
+      const at::Tensor excess = (ours - exact).abs() - exact.abs() * 0x1p-8;
+      EXPECT_LE(excess.max().item<double>(), 2e-5)
+          << "width " << width << ", set " << i << ", element " << excess.argmax().item<std::int64_t>();
+    }
+  }
+}
+
+TEST(InstructionSets, LossesOfBf16RowsWithInfinities) {
+  for (const auto* const set : sets<Bf16>()) {
+    const at::Tensor z = at::tensor({-INFINITY, 0.0F, 1.0F, -INFINITY, -300.0F}).to(at::kBFloat16).repeat({8});
+    const std::int64_t target = 1;
+    float loss = 0;
+    set->cross_entropy(static_cast<Bf16*>(z.data_ptr()), 40, &target, true, 1, &loss, 1);
+    const double sum = 8 * (1 + std::exp(-1.0));
+    EXPECT_NEAR(loss, 1 + std::log(sum), 1e-5);
+    const at::Tensor p = z.to(at::kDouble);
+    for (const std::int64_t i : {0, 3, 4, 39}) EXPECT_EQ(p[i].item<double>(), 0) << i;
+    EXPECT_NEAR(p[2].item<double>(), 1 / sum, 0.004 / sum);
+    EXPECT_NEAR(p[1].item<double>(), std::exp(-1.0) / sum - 1, 0.004);
+    // What is not finite is not hidden.
+    const at::Tensor bad = at::full({40}, 1.0, at::kBFloat16);
+    bad[17] = NAN;
+    set->cross_entropy(static_cast<Bf16*>(bad.data_ptr()), 40, &target, true, 1, &loss, 1);
+    EXPECT_TRUE(std::isnan(loss) || at::isnan(bad).any().item<bool>());
   }
 }
 
