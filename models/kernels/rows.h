@@ -19,7 +19,7 @@ enum class Gate {
 };
 
 /// Where gate and up of one row lie: gate[step i] and up[step i], i < width; rows `stride` elements apart. A joint product
-/// has both in one row, as halves (step 1) or in turns (step 2).
+/// has both in one row, as halves (step 1) or in turns (step 2, up = gate + 1).
 template <class T>
 struct GateRows {
   T* gate;
@@ -67,10 +67,10 @@ struct RowKernels {
   void (*rotate_backward)(const T* x, Int stride, const W* gain, Int width, const W* r, const Rotation<W>& rotation,
                           const T* dy, T* dx, W* dgain, W* scratch, Int first, Int rows);
 
-  /// h [rows, width] = act(gate + bias_gate, up + bias_up); the biases (or null) have the step of the rows.
+  /// h [rows, width] = act(gate + bias_gate, up + bias_up); the biases (or null) lie as a row does.
   void (*gate)(const GateForm& form, const GateRows<const T>& in, const W* bias_gate, const W* bias_up, T* h, Int rows);
-  /// dgate, dup = gradient of scale_row h for the gradient dh; h again where it is not null, and share_row = sum(dh h) where
-  /// that is not null. Without `scale`: 1.
+  /// dgate, dup = gradient of scale_row h for the gradient dh; h again where it is not null, and then share_row = sum(dh h)
+  /// where that is not null. Without `scale`: 1.
   void (*gate_backward)(const GateForm& form, const GateRows<const T>& in, const W* bias_gate, const W* bias_up, const T* dh,
                         const W* scale, const GateRows<T>& out, T* h, W* share, Int rows);
 
@@ -109,7 +109,7 @@ template <class T>
 const RowKernels<T>* row_kernels_avx2();
 template <class T>
 const RowKernels<T>* row_kernels_avx512();
-/// For machines with AVX512-BF16, too; denormal results of some functions count as zero.
+/// For machines with AVX512-BF16, too, where denormal numbers count as zero wherever they are rounded or squared.
 const RowKernels<Bf16>* row_kernels_avx512_bf16();
 
 }  // namespace equisweep

@@ -1,5 +1,6 @@
 // The loops of rows.h on bf16 that take the most time, for machines with AVX512-BF16, which round with one instruction what
-// the loops of rows.inc round with eight; the others are those of AVX-512. Denormal results count as zero, as in products.
+// the loops of rows.inc round with eight; the others are those of AVX-512. Denormal numbers count as zero where they are
+// rounded or squared, as in products.
 #include "models/kernels/rows.h"
 
 #if defined(__AVX512BW__) && defined(__AVX512BF16__)
@@ -243,7 +244,7 @@ struct VectorRows {
           in.width, [&](Int i, auto which) __attribute__((always_inline)) {
             const Gated a = gated_at<kind, step, biased>(in, n, bias_gate, bias_up, i, which, alpha, limit);
             const __m512 d = load(dh + i, which), scaled = by * d;
-            if (h) {
+            if (h) {  // `share` comes with it
               const __m512 value = a.activation * a.factor;
               store(h + n * in.width + i, value, which);
               sum = _mm512_fmadd_ps(d, value, sum);
@@ -290,17 +291,16 @@ struct VectorRows {
       __m512 top = lowest;
       over_16(width, [&](Int i, auto which) { top = _mm512_max_ps(top, filled(load(z + i, which), lowest, which)); });
       const float largest = _mm512_reduce_max_ps(top);
-      const __m512 by = all(kLog2E), shift = all(kLog2E * largest);
-      const auto power = [&](Int i, auto which) { return exp2_of(_mm512_fmsub_ps(load(z + i, which), by, shift)); };
+      const __m512 shift = all(largest), by = all(kLog2E);
+      const auto power = [&](Int i, auto which) { return exp2_of((load(z + i, which) - shift) * by); };
       __m512 total = _mm512_setzero_ps();
       over_16(width, [&](Int i, auto which) { total += filled(power(i, which), _mm512_setzero_ps(), which); });
       const float sum = _mm512_reduce_add_ps(total);
       loss[n] = largest + __builtin_logf(sum) - right;
       if (!gradient) continue;
-      const __m512 share = all(factor / sum);
+      const __m512 share = all(factor / sum), own = power(target[n], Part{1}) * share - all(factor);
       over_16(width, [&](Int i, auto which) { store(z + i, power(i, which) * share, which); });
-      const float own = __builtin_exp2f((right - largest) * kLog2E) * (factor / sum) - factor;
-      store(z + target[n], all(own), Part{1});
+      store(z + target[n], own, Part{1});
     }
   }
   static __m512 filled(__m512 x, __m512, Whole) { return x; }
