@@ -3,7 +3,6 @@
 
 #include <array>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <vector>
 
@@ -14,10 +13,8 @@ using ShardHeader = std::array<std::int32_t, 256>;
 /// The bytes of a shard: `header`, in which what is left out is zero, then the tokens as they are stored.
 template <typename Stored>
 std::string shard_bytes(const ShardHeader& header, const std::vector<Stored>& tokens) {
-  std::string bytes(sizeof header + tokens.size() * sizeof(Stored), '\0');
-  std::memcpy(bytes.data(), header.data(), sizeof header);
-  std::memcpy(bytes.data() + sizeof header, tokens.data(), tokens.size() * sizeof(Stored));
-  return bytes;
+  std::string bytes(reinterpret_cast<const char*>(header.data()), sizeof header);
+  return bytes.append(reinterpret_cast<const char*>(tokens.data()), tokens.size() * sizeof(Stored));
 }
 
 /// A right shard of `count` tokens, each 16 bits: token(i).
