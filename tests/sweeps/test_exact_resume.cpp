@@ -2,6 +2,7 @@
 // optimizer state, training losses and validation losses, for every rule, every way to a polar factor, every architecture
 // and precision.
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

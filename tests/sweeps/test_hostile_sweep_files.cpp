@@ -1,5 +1,6 @@
 // Sweep files from nowhere: cut, mutated, blown up. Each ends in a list of problems or in the jobs that it says, soon.
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>

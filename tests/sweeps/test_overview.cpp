@@ -1,6 +1,7 @@
 // What status, ls and explain say, against databases whose content is known.
 
 #include <SQLiteCpp/SQLiteCpp.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

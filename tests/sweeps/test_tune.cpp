@@ -2,6 +2,7 @@
 
 #include "sweeps/tune.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
