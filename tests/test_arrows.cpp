@@ -80,6 +80,12 @@ std::vector<Include> includes_of(const SourceFile& file) {
 
 bool is_libtorch(const std::string& include) { return std::regex_search(include, std::regex{"^(ATen|c10|torch)/"}); }
 
+void expect_no_line_with(const std::regex& pattern, const SourceFile& file) {
+  for (size_t i = 0; i < file.lines.size(); ++i) {
+    EXPECT_FALSE(std::regex_search(file.lines[i], pattern)) << file.path << ":" << i + 1 << ": " << file.lines[i];
+  }
+}
+
 TEST(Arrows, EveryFolderHasSources) {
   std::map<std::string, int> count;
   for (const auto& file : house()) ++count[file.folder()];
@@ -150,9 +156,7 @@ TEST(Arrows, TestsWriteIntoATempFolder) {
   const std::regex pattern{R"(\bTempDir\(|\btemp_directory_path\()"};
   for (const auto& file : files_in({"tests"}, {".h", ".cpp", ".inc", ".cu"})) {
     if (file.path == "tests/support/temp_folder.h" || file.path == "tests/test_arrows.cpp") continue;
-    for (size_t i = 0; i < file.lines.size(); ++i) {
-      EXPECT_FALSE(std::regex_search(file.lines[i], pattern)) << file.path << ":" << i + 1 << ": " << file.lines[i];
-    }
+    expect_no_line_with(pattern, file);
   }
 }
 
@@ -162,9 +166,7 @@ TEST(Arrows, NoPathOfTheMachineThatBuilt) {
   const std::regex pattern{R"((^|[\s"'=(])/(home|root|work|Users|tmp/[a-z])[/\w])"};
   for (const auto& file : everything_written()) {
     if (file.path.starts_with("tests/golden/")) continue;
-    for (size_t i = 0; i < file.lines.size(); ++i) {
-      EXPECT_FALSE(std::regex_search(file.lines[i], pattern)) << file.path << ":" << i + 1 << ": " << file.lines[i];
-    }
+    expect_no_line_with(pattern, file);
   }
 }
 

@@ -6,6 +6,7 @@
 #if defined(__AVX512BW__) && defined(__AVX512BF16__)
 
 #include "core/avx512_bf16.inc"
+#include "models/kernels/gate_forms.inc"
 
 namespace equisweep {
 namespace {
@@ -25,7 +26,6 @@ __attribute__((always_inline)) inline void over_16(Int n, const F& f) {
   if (i < n) f(i, Part{n - i});
 }
 
-inline __m512 widened(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16)); }
 inline __m512 load(const Bf16* x, Whole) { return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x))); }
 inline __m512 load(const Bf16* x, Part p) { return widened(_mm256_maskz_loadu_epi16(p.mask(), x)); }
 inline __m512 load(const float* x, Whole) { return _mm512_loadu_ps(x); }
@@ -254,20 +254,6 @@ struct VectorRows {
           });
       if (share) share[n] = _mm512_reduce_add_ps(sum);
     }
-  }
-
-  /// f<kind, step, biased>().
-  template <class F>
-  static void with_form(Gate kind, Int step, bool biased, const F& f) {
-    const auto with_step = [&]<Gate k>() {
-      if (step == 1)
-        biased ? f.template operator()<k, 1, true>() : f.template operator()<k, 1, false>();
-      else
-        biased ? f.template operator()<k, 2, true>() : f.template operator()<k, 2, false>();
-    };
-    if (kind == Gate::silu) return with_step.template operator()<Gate::silu>();
-    if (kind == Gate::gelu_tanh) return with_step.template operator()<Gate::gelu_tanh>();
-    with_step.template operator()<Gate::clamped>();
   }
 
   static void gate(const GateForm& form, const GateRows<const Bf16>& in, const float* bias_gate, const float* bias_up,
